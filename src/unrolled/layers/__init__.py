@@ -1,0 +1,93 @@
+"""How a cell meets time, in torch: what executes a `network.Network` during training.
+
+A shelf: the file `simple_rnn.py` executes the layer that `network` calls "simple_rnn". `build` turns a network
+and its weights into a `Stack` whose state_dict has the network's own names, so that weights pass between disk,
+torch and the runtime unchanged.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import network as net
+from .. import shelf
+
+
+class Rows(NamedTuple):
+    """Vectors that have not been looked up yet: rows `tokens` (B, T) of `table` (V, D).
+
+    A recurrent layer multiplies the table once instead of every looked-up vector; any other layer asks for
+    `vectors()`.
+    """
+
+    tokens: Tensor
+    table: Tensor
+
+    def vectors(self) -> Tensor:
+        """The looked-up vectors, (B, T, D)."""
+        return nn.functional.embedding(self.tokens, self.table)
+
+
+class Executed(nn.Module, ABC):
+    """One layer in torch. Its parameters carry the names of `network.Layer.weight_shapes`; batch comes first."""
+
+    @abstractmethod
+    def __init__(self, layer: Any, shape: net.Shape) -> None:
+        """Allocate the parameters of `layer` for an input of `shape` (without the batch)."""
+        super().__init__()
+
+    @abstractmethod
+    def logits(self, x: Tensor | Rows) -> Tensor | Rows:
+        """The output before a final activation, which losses are computed from."""
+
+    def forward(self, x: Tensor | Rows) -> Tensor | Rows:
+        """The output, (B, ...)."""
+        return self.logits(x)
+
+
+class Stack(nn.Sequential):
+    """The layers of a network, one after the other; state_dict names are "0.weight", "1.weight_hh", ..."""
+
+    def __init__(self, network: net.Network) -> None:
+        shapes = network.shapes()
+        kinds = [shelf.find("layers", layer.kind, Executed) for layer in network.layers]  # type: ignore[type-abstract]
+        super().__init__(*(kind(*given) for kind, given in zip(kinds, zip(network.layers, shapes, strict=False), strict=True)))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """The outputs before the last layer's activation."""
+        hidden: Tensor | Rows = x
+        for module in list(self)[:-1]:
+            hidden = module(hidden)
+        return vectors(self[-1].logits(hidden))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Token ids (B, T) or vectors (B, T, D) to the network's outputs."""
+        return vectors(super().forward(x))
+
+
+def vectors(x: Tensor | Rows) -> Tensor:
+    """`x` itself, or its rows looked up."""
+    return x.vectors() if isinstance(x, Rows) else x
+
+
+def build(network: net.Network, weights: Mapping[str, np.ndarray]) -> Stack:
+    """A torch module that computes `network`, with a copy of `weights`.
+
+    Raises:
+        BundleError: the weights are not this network's.
+    """
+    network.check(dict(weights))
+    stack = Stack(network)
+    stack.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in weights.items()})
+    return stack
+
+
+def weights_of(stack: nn.Module) -> dict[str, np.ndarray]:
+    """Copies of a module's weights, by the network's names."""
+    return {name: value.detach().cpu().numpy().copy() for name, value in stack.state_dict().items()}

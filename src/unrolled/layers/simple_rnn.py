@@ -1,0 +1,48 @@
+"""The Elman layer over time: one engine call for the whole loop, or the readable cell step by step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .. import kernels
+from .. import network as net
+from ..cells import Weights
+from ..cells.elman import Elman
+from . import Executed, Rows, vectors
+
+
+class SimpleRNN(Executed):
+    """`network.SimpleRNN` in torch; h_0 = 0."""
+
+    def __init__(self, layer: net.SimpleRNN, shape: net.Shape) -> None:
+        super().__init__(layer, shape)
+        for name, size in layer.weight_shapes(shape).items():
+            self.register_parameter(name, nn.Parameter(torch.empty(size)))
+        self.activation, self.return_sequences = layer.activation, layer.return_sequences
+
+    def logits(self, x: Tensor | Rows) -> Tensor:
+        """(B, T, D), or rows of a table, to the last state (B, H) or to all states (B, T, H)."""
+        weight = self.weight_hh
+        if not kernels.supports("elman", dtype=str(weight.dtype), device=weight.device.type):
+            return self._readable(vectors(x))
+        from ..kernels import torch_ops
+
+        weights = (self.weight_ih, self.weight_hh, self.bias)
+        if isinstance(x, Rows):
+            output, last = torch_ops.elman_tokens(
+                x.tokens.T, x.table, *weights, nonlinearity=self.activation,
+                return_sequences=self.return_sequences, sparse=True,
+            )  # fmt: skip
+        else:
+            output, last = torch_ops.elman(x.transpose(0, 1), *weights, nonlinearity=self.activation)
+        return output.transpose(0, 1) if self.return_sequences else last
+
+    def _readable(self, x: Tensor) -> Tensor:
+        cell, weights = Elman(self.activation), Weights(self.weight_ih, self.weight_hh, self.bias)
+        state = (x.new_zeros(len(x), self.weight_hh.shape[0]),)
+        states = []
+        for x_t in x.unbind(1):
+            state = cell.step(x_t, state, weights)
+            states.append(state[0])
+        return torch.stack(states, 1) if self.return_sequences else state[0]

@@ -1,0 +1,66 @@
+"""What the numbers mean: a task turns what people have (texts, labels) into arrays and outputs into answers.
+
+A shelf: the file name is what users type in `unrolled train NAME`. A task knows no torch; it describes a network,
+and `train` and `runtime` execute it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..network import Network
+
+
+class Task(ABC):
+    """What a trained model does, without its weights."""
+
+    name: ClassVar[str]
+    labels: tuple[str, ...]
+    network: Network
+
+    @classmethod
+    @abstractmethod
+    def learn(cls, inputs: Sequence[str], targets: Sequence[str], **settings: Any) -> Task:
+        """Decide everything that is read off the training examples (labels, vocabulary), and nothing else."""
+
+    @abstractmethod
+    def encode(self, inputs: Sequence[str]) -> list[np.ndarray]:
+        """Inputs as token ids, one int32 array each, of any length."""
+
+    @abstractmethod
+    def pad(self, sequences: Sequence[np.ndarray]) -> np.ndarray:
+        """Encoded inputs as the matrix that the network reads, (B, T) int32."""
+
+    @abstractmethod
+    def targets(self, labels: Sequence[str]) -> np.ndarray:
+        """Labels as what the loss compares with, (N,). Raises DataError for a label that was not in training."""
+
+    @abstractmethod
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """The network's outputs (B, O) as probabilities (B, K), float64, in the order of `labels`."""
+
+    @abstractmethod
+    def status(self, sequence: np.ndarray) -> str:
+        """ "ok", or why an encoded input cannot be judged: "empty", "unknown_words"."""
+
+    @property
+    @abstractmethod
+    def training_loss(self) -> str:
+        """The name of the loss in `train.LOSSES`."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Everything `from_settings` needs, as plain JSON-able data."""
+
+    @classmethod
+    @abstractmethod
+    def from_settings(cls, settings: Mapping[str, Any], network: Network) -> Task:
+        """The task that `settings` described, with its layers.
+
+        Raises:
+            BundleError: a setting is missing or of a wrong type, or the layers do not fit the settings.
+        """

@@ -1,0 +1,237 @@
+"""The only training loop. It knows no task by name: a module, arrays, a loss, and what is kept of it on disk.
+
+Batches depend on nothing but (seed, epoch), and everything else that changes is in the checkpoint, so that a run
+killed at any point and resumed ends with the same weights as one that was left alone.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import bundle as bundles
+from . import layers, optimizers
+from .config import RunConfig
+from .errors import TrainingError, UnknownNameError, UsageError
+
+Row = dict[str, float]
+SAVE_EVERY = 60.0
+"""Seconds between checkpoints inside an epoch."""
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Examples as arrays: `inputs` (N, ...) and `targets` (N,) in the same order."""
+
+    inputs: np.ndarray
+    targets: np.ndarray
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) != len(self.targets):
+            raise UsageError(
+                f"There are {len(self.inputs)} inputs but {len(self.targets)} targets; give one target per input."
+            )
+        if not len(self.inputs):
+            raise UsageError("There are no examples to train on or to score; give at least one.")
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def batches(self, size: int, order: np.ndarray | None = None, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of `size` in `order`, from batch number `start`; the last may be smaller."""
+        inputs, targets = torch.from_numpy(self.inputs), torch.from_numpy(self.targets)
+        index = torch.arange(len(self)) if order is None else torch.from_numpy(order)
+        for part in list(index.split(size))[start:]:
+            yield inputs.index_select(0, part), targets.index_select(0, part)
+
+
+@dataclass
+class Progress:
+    """How far a run is. `history` has one row per finished epoch; sums are of the epoch under way."""
+
+    epoch: int = 0
+    batch: int = 0
+    loss_sum: float = 0.0
+    correct: float = 0.0
+    seen: int = 0
+    best_epoch: int = -1
+    history: list[Row] = field(default_factory=list)
+
+
+def binary_crossentropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """max(z, 0) - z y + log(1 + exp(-|z|)), mean over the batch; logits (B, 1), targets (B,) of 0 and 1."""
+    return nn.functional.binary_cross_entropy_with_logits(logits.squeeze(-1), targets.to(logits.dtype))
+
+
+def categorical_crossentropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """-log softmax(z)_y, mean over the batch; logits (B, K), targets (B,) of 0 to K - 1."""
+    return nn.functional.cross_entropy(logits, targets.long())
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "binary_crossentropy": binary_crossentropy,
+    "sparse_categorical_crossentropy": categorical_crossentropy,
+}
+
+
+def _correct(logits: Tensor, targets: Tensor) -> Tensor:
+    guess = logits.squeeze(-1) > 0 if logits.shape[-1] == 1 else logits.argmax(-1)
+    return (guess == targets).sum()
+
+
+class Trainer:
+    """Fits a `layers.Stack` to arrays.
+
+    Args:
+        stack: the module; its weights are changed in place.
+        loss: a name in LOSSES.
+        config: epochs, batch size, optimizer, patience, seed.
+        folder: where checkpoints go; None keeps nothing on disk.
+        on_batch: called after each batch with the progress and the number of batches in an epoch.
+        on_epoch: called after each epoch with its row of figures.
+
+    Raises:
+        UnknownNameError: no such loss or optimizer.
+    """
+
+    def __init__(
+        self,
+        stack: layers.Stack,
+        loss: str,
+        config: RunConfig,
+        *,
+        folder: Path | None = None,
+        on_batch: Callable[[Progress, int], None] | None = None,
+        on_epoch: Callable[[Row], None] | None = None,
+    ) -> None:
+        if loss not in LOSSES:
+            raise UnknownNameError("loss", loss, LOSSES)
+        self.stack, self.loss, self.config, self.folder = stack, LOSSES[loss], config, folder
+        self.on_batch, self.on_epoch = on_batch, on_epoch
+        self.optimizer = optimizers.make(config.optimizer, list(stack.parameters()), config.learning_rate)
+        self.progress = Progress()
+        self.best: dict[str, np.ndarray] = {}
+        self._saved = time.monotonic()
+
+    def fit(self, training: Arrays, validation: Arrays | None = None) -> list[Row]:
+        """Train until the last epoch or until patience runs out; returns one row of figures per epoch.
+
+        Rows hold loss and accuracy (running means over the epoch, before each update, as Keras reports them),
+        val_loss and val_accuracy, and seconds. Afterwards `best` holds the weights of the epoch with the highest
+        validation accuracy, or of the last epoch when there is no validation.
+        """
+        while self.progress.epoch < self.config.epochs and not self._out_of_patience():
+            self._run_epoch(training, validation)
+        if self.folder is not None:
+            self.save()
+        return self.progress.history
+
+    def step(self, inputs: Tensor, targets: Tensor) -> tuple[float, int]:
+        """One update; returns the batch's loss before it and how many examples were right."""
+        logits = self.stack.logits(inputs)
+        loss = self.loss(logits, targets)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"The loss became {value} in epoch {self.progress.epoch + 1}, batch {self.progress.batch + 1}. "
+                "Try a smaller learning rate (--learning-rate) or clip the gradient (--clip-norm 1)."
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.config.clip_norm:
+            optimizers.clip_norm(self.stack.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        return value, int(_correct(logits.detach(), targets))
+
+    @torch.no_grad()
+    def score(self, examples: Arrays) -> tuple[float, float]:
+        """Mean loss and accuracy, without training."""
+        loss = correct = 0.0
+        for inputs, targets in examples.batches(512):
+            logits = self.stack.logits(inputs)
+            loss += float(self.loss(logits, targets)) * len(targets)
+            correct += float(_correct(logits, targets))
+        return loss / len(examples), correct / len(examples)
+
+    def save(self) -> None:
+        """Write the checkpoint, all or nothing."""
+        assert self.folder is not None
+        bundles.save_checkpoint(self.folder, vars(self.progress), self._tensors())
+        self._saved = time.monotonic()
+
+    def resume(self) -> bool:
+        """Continue from the checkpoint in the folder; False where there is none.
+
+        Raises:
+            BundleError: the checkpoint belongs to another network or is damaged.
+        """
+        found = bundles.load_checkpoint(self.folder) if self.folder is not None else None
+        if found is None:
+            return False
+        progress, tensors = found
+        self._restore(tensors)
+        self.progress = Progress(**progress)
+        return True
+
+    def _run_epoch(self, training: Arrays, validation: Arrays | None) -> None:
+        now, size, started = self.progress, self.config.batch_size, time.perf_counter()
+        order = np.random.default_rng([self.config.seed, now.epoch]).permutation(len(training))
+        for inputs, targets in training.batches(size, order, now.batch):
+            loss, correct = self.step(inputs, targets)
+            now.batch += 1
+            now.loss_sum += loss * len(targets)
+            now.correct += correct
+            now.seen += len(targets)
+            if self.on_batch:
+                self.on_batch(now, math.ceil(len(training) / size))
+            if self.folder is not None and time.monotonic() - self._saved > SAVE_EVERY:
+                self.save()
+        row = {"epoch": now.epoch + 1, "loss": now.loss_sum / now.seen, "accuracy": now.correct / now.seen}
+        row["seconds"] = time.perf_counter() - started
+        if validation is not None:
+            row["val_loss"], row["val_accuracy"] = self.score(validation)
+        self._finish_epoch(row)
+
+    def _finish_epoch(self, row: Row) -> None:
+        now = self.progress
+        now.history.append(row)
+        watched = [past.get("val_accuracy", past["epoch"]) for past in now.history]
+        if watched[-1] > max(watched[:-1], default=-1.0):
+            now.best_epoch, self.best = now.epoch, layers.weights_of(self.stack)
+        now.epoch, now.batch, now.loss_sum, now.correct, now.seen = now.epoch + 1, 0, 0.0, 0.0, 0
+        if self.folder is not None:
+            self.save()
+        if self.on_epoch:
+            self.on_epoch(row)
+
+    def _out_of_patience(self) -> bool:
+        waited = self.progress.epoch - 1 - self.progress.best_epoch
+        return bool(self.config.patience and self.progress.history and waited >= self.config.patience)
+
+    def _tensors(self) -> dict[str, np.ndarray]:
+        found = {f"weight/{name}": value for name, value in layers.weights_of(self.stack).items()}
+        found |= {f"best/{name}": value for name, value in self.best.items()}
+        for i, state in self.optimizer.state_dict()["state"].items():
+            found |= {f"optimizer/{i}/{name}": torch.as_tensor(value).numpy() for name, value in state.items()}
+        return found | {"random": torch.get_rng_state().numpy()}
+
+    def _restore(self, tensors: dict[str, np.ndarray]) -> None:
+        self.stack.load_state_dict(_under("weight/", tensors))
+        self.best = {name: value.numpy() for name, value in _under("best/", tensors).items()}
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in _under("optimizer/", tensors).items():
+            i, _, key = name.partition("/")
+            state.setdefault(int(i), {})[key] = value
+        self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        torch.set_rng_state(torch.from_numpy(tensors["random"]))
+
+
+def _under(prefix: str, tensors: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): torch.from_numpy(v.copy()) for k, v in tensors.items() if k.startswith(prefix)}
