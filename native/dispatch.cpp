@@ -1,0 +1,104 @@
+// Picks the kernels for this processor once, at load. The only code compiled with instructions beyond the
+// baseline is behind the tables below, so an older processor never meets it.
+#include <atomic>
+#include <cstring>
+
+#include "control.h"
+#include "denormals.h"
+#include "engine.h"
+
+#define UNROLLED_DECLARE(isa)                      \
+    namespace isa {                                \
+    int elman_forward(const unrolled_elman*);      \
+    int elman_backward(const unrolled_elman*);     \
+    int input_table(const unrolled_table*);        \
+    int rmsprop(const unrolled_rmsprop*);          \
+    }
+#define UNROLLED_TABLE(isa) {#isa, isa::elman_forward, isa::elman_backward, isa::input_table, isa::rmsprop}
+
+namespace unrolled {
+
+UNROLLED_DECLARE(baseline)
+#ifdef UNROLLED_X86
+UNROLLED_DECLARE(avx2)
+UNROLLED_DECLARE(avx512)
+#endif
+
+namespace {
+
+struct Choice {
+    Table table;
+    bool (*runs_here)();
+};
+
+// __builtin_cpu_supports asks both the processor and whether the operating system keeps the registers.
+const Choice kChoices[] = {
+#ifdef UNROLLED_X86
+    {UNROLLED_TABLE(avx512),
+     [] {
+         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                __builtin_cpu_supports("fma");
+     }},
+    {UNROLLED_TABLE(avx2), [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
+#endif
+    {UNROLLED_TABLE(baseline), [] { return true; }},
+};
+
+struct Available {
+    Available() {
+#ifdef UNROLLED_X86
+        __builtin_cpu_init();
+#endif
+        for (const Choice& choice : kChoices) {
+            if (!choice.runs_here()) continue;
+            if (!best) best = &choice.table;
+            if (*names) std::strcat(names, " ");
+            std::strcat(names, choice.table.isa);
+        }
+    }
+    const Table* best = nullptr;
+    char names[32] = "";
+};
+
+const Available available;
+std::atomic<const Table*> chosen{available.best};
+
+}  // namespace
+
+const Table& kernels() { return *chosen.load(std::memory_order_relaxed); }
+
+}  // namespace unrolled
+
+const char* unrolled_isas(void) { return unrolled::available.names; }
+
+const char* unrolled_isa(void) { return unrolled::kernels().isa; }
+
+int32_t unrolled_use_isa(const char* name) {
+    for (const unrolled::Choice& choice : unrolled::kChoices) {
+        if (std::strcmp(name, choice.table.isa) != 0 || !choice.runs_here()) continue;
+        unrolled::chosen = &choice.table;
+        return 0;
+    }
+    return 1;
+}
+
+int unrolled_elman_forward(const unrolled_elman* call) {
+    const unrolled::FlushDenormals flush;
+    return unrolled::kernels().elman_forward(call);
+}
+
+int unrolled_elman_backward(const unrolled_elman* call) {
+    const unrolled::FlushDenormals flush;
+    return unrolled::kernels().elman_backward(call);
+}
+
+int unrolled_input_table(const unrolled_table* call) {
+    const unrolled::FlushDenormals flush;
+    return unrolled::kernels().input_table(call);
+}
+
+int unrolled_rmsprop_update(const unrolled_rmsprop* call) {
+    const unrolled::FlushDenormals flush;
+    return unrolled::kernels().rmsprop(call);
+}
