@@ -142,7 +142,9 @@ class Bundle:
             share = 1 / len(self.labels)
             return Prediction(None, share, dict.fromkeys(self.labels, share), status)
         best = int(row.argmax())
-        return Prediction(self.labels[best], float(row[best]), dict(zip(self.labels, row.tolist(), strict=True)))
+        return Prediction(
+            self.labels[best], float(row[best]), dict(zip(self.labels, row.tolist(), strict=True))
+        )
 
 
 def names() -> list[str]:
@@ -158,7 +160,9 @@ def find(name: str | os.PathLike[str]) -> Path:
     if not path.is_dir():
         if isinstance(name, str) and os.sep not in name:
             raise UnknownNameError("model", name, names())
-        raise BundleError(f"There is no folder {path}. Give the folder that training wrote, or one of: {', '.join(names())}.")
+        raise BundleError(
+            f"There is no folder {path}. Give the folder that training wrote, or one of: {', '.join(names())}."
+        )
     if not (path / "task.json").is_file():
         raise BundleError(f"{path} is not a model: it has no task.json. Give the folder that training wrote.")
     return path
@@ -214,12 +218,18 @@ def _read_task(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BundleError(f"{path} cannot be read ({error}). Restore the folder or train the model again.") from error
+        raise BundleError(
+            f"{path} cannot be read ({error}). Restore the folder or train the model again."
+        ) from error
     if isinstance(found, dict) and isinstance(found.get("format"), int) and found["format"] > FORMAT:
-        raise BundleError(f"{path} has format {found['format']}, this version reads up to {FORMAT}. Upgrade unrolled.")
+        raise BundleError(
+            f"{path} has format {found['format']}, this version reads up to {FORMAT}. Upgrade unrolled."
+        )
     for key, kind in expected.items():
         if not isinstance(found, dict) or not isinstance(found.get(key), kind):
-            raise BundleError(f"{path}: '{key}' is missing or not {kind.__name__}. Restore the folder or train again.")
+            raise BundleError(
+                f"{path}: '{key}' is missing or not {kind.__name__}. Restore the folder or train again."
+            )
     return found
 
 
@@ -228,9 +238,13 @@ def _read_weights(path: Path, checksum: str) -> dict[str, np.ndarray]:
         content = path.read_bytes()
         tensors = load_tensors(content)
     except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise BundleError(f"{path} cannot be read ({error}). Restore the folder or train the model again.") from error
+        raise BundleError(
+            f"{path} cannot be read ({error}). Restore the folder or train the model again."
+        ) from error
     if hashlib.sha256(content).hexdigest() != checksum:
-        raise BundleError(f"{path} is not the file that task.json belongs to. Restore the folder or train again.")
+        raise BundleError(
+            f"{path} is not the file that task.json belongs to. Restore the folder or train again."
+        )
     return dict(_widened(tensors))
 
 

@@ -79,7 +79,9 @@ def read_config(path: Path) -> RunConfig:
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BundleError(f"{path} is not valid TOML ({error}). Restore the file or train the model again.") from error
+        raise BundleError(
+            f"{path} is not valid TOML ({error}). Restore the file or train the model again."
+        ) from error
     known = {field.name: type(field.default) for field in fields(RunConfig)}
     for name, value in found.items():
         if name not in known:

@@ -87,7 +87,9 @@ class SimpleRNN(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         """(T, D) to (units,), or to (T, units) with `return_sequences`."""
         if len(shape) != 2:
-            raise ShapeError(f"SimpleRNN reads vectors in time, shape (T, D), but its input has shape {shape}.")
+            raise ShapeError(
+                f"SimpleRNN reads vectors in time, shape (T, D), but its input has shape {shape}."
+            )
         return (shape[0], self.units) if self.return_sequences else (self.units,)
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
@@ -223,7 +225,9 @@ def _layer(settings: Mapping[str, Any]) -> Layer:
 def _size(shape: Shape) -> int:
     size = shape[-1] if shape else None
     if size is None:
-        raise ShapeError(f"The last axis of the input must have a known size, but the input has shape {shape}.")
+        raise ShapeError(
+            f"The last axis of the input must have a known size, but the input has shape {shape}."
+        )
     return size
 
 
@@ -231,7 +235,9 @@ def _positive(layer: Layer, *names: str) -> None:
     for name in names:
         value = getattr(layer, name)
         if not isinstance(value, int) or value < 1:
-            raise UsageError(f"{type(layer).__name__}: {name} is {value!r}; it must be a whole number of at least 1.")
+            raise UsageError(
+                f"{type(layer).__name__}: {name} is {value!r}; it must be a whole number of at least 1."
+            )
 
 
 def _one_of(layer: Layer, name: str, known: Sequence[str]) -> None:

@@ -22,7 +22,9 @@ class RMSprop(torch.optim.Optimizer):
     Hinton, "Neural networks for machine learning", lecture 6e (2012).
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float = 0.001, rho: float = 0.9, eps: float = 1e-7) -> None:
+    def __init__(
+        self, params: Iterable[Tensor], lr: float = 0.001, rho: float = 0.9, eps: float = 1e-7
+    ) -> None:
         super().__init__(params, {"lr": lr, "rho": rho, "eps": eps})
 
     @torch.no_grad()

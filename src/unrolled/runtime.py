@@ -54,7 +54,9 @@ class Runtime:
         """W_ih E + b for each recurrent layer that reads an embedding: the input product, once per word."""
         pairs = zip(self.network.layers, self.network.layers[1:], strict=False)
         return {
-            i + 1: kernels.input_table(self._weight(i, "weight"), self._weight(i + 1, "weight_ih"), self._weight(i + 1, "bias"))
+            i + 1: kernels.input_table(
+                self._weight(i, "weight"), self._weight(i + 1, "weight_ih"), self._weight(i + 1, "bias")
+            )
             for i, (layer, following) in enumerate(pairs)
             if isinstance(layer, net.Embedding) and isinstance(following, net.SimpleRNN)
         }

@@ -57,9 +57,13 @@ class Sequential:
     @property
     def network(self) -> net.Network:
         """The layers as the package's own description. Raises ShapeError where they do not fit together."""
-        return net.Network(tuple(self.layers), self._input_shape if self._input_shape is not None else (None,))
+        return net.Network(
+            tuple(self.layers), self._input_shape if self._input_shape is not None else (None,)
+        )
 
-    def compile(self, optimizer: str = "rmsprop", loss: str = "binary_crossentropy", metrics: Sequence[str] = ()) -> None:
+    def compile(
+        self, optimizer: str = "rmsprop", loss: str = "binary_crossentropy", metrics: Sequence[str] = ()
+    ) -> None:
         """Choose how to train.
 
         Args:
@@ -147,7 +151,9 @@ class Sequential:
         """Print each layer's output shape and number of parameters."""
         network = self.network
         rows = [("Layer", "Output shape", "Parameters")]
-        for layer, shape, count in zip(self.layers, network.shapes()[1:], network.parameter_counts(), strict=True):
+        for layer, shape, count in zip(
+            self.layers, network.shapes()[1:], network.parameter_counts(), strict=True
+        ):
             rows.append((layer.kind, str((None, *shape)), f"{count:,}"))
         rows.append(("Total", "", f"{sum(network.parameter_counts()):,}"))
         for name, shape_text, count_text in rows:
@@ -165,13 +171,17 @@ class Sequential:
 
     def _settings(self) -> tuple[RunConfig, str]:
         if self._compiled is None:
-            raise UsageError('The network is not compiled. Call compile(optimizer="rmsprop", loss=...) first.')
+            raise UsageError(
+                'The network is not compiled. Call compile(optimizer="rmsprop", loss=...) first.'
+            )
         return self._compiled
 
     def _inputs(self, x: Array) -> Array:
         x = np.asarray(x)
         if x.dtype == object:
-            raise ShapeError("The inputs have different lengths. Bring them to one with sequence.pad_sequences first.")
+            raise ShapeError(
+                "The inputs have different lengths. Bring them to one with sequence.pad_sequences first."
+            )
         x = x.astype(np.float32 if x.dtype.kind == "f" else np.int32, copy=False)
         if self._input_shape is None or not self.weights:
             self.build((None, *x.shape[1:]))
@@ -184,5 +194,3 @@ class Sequential:
 def _line(row: dict[str, float], epochs: int) -> str:
     figures = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k not in ("epoch", "seconds"))
     return f"Epoch {int(row['epoch'])}/{epochs}  {row['seconds']:.1f} s  {figures}"
-
-

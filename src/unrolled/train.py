@@ -6,10 +6,12 @@ killed at any point and resumed ends with the same weights as one that was left 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +46,9 @@ class Arrays:
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def batches(self, size: int, order: np.ndarray | None = None, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(
+        self, size: int, order: np.ndarray | None = None, start: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of `size` in `order`, from batch number `start`; the last may be smaller."""
         inputs, targets = torch.from_numpy(self.inputs), torch.from_numpy(self.targets)
         index = torch.arange(len(self)) if order is None else torch.from_numpy(order)
@@ -54,8 +58,13 @@ class Arrays:
 
 @dataclass
 class Progress:
-    """How far a run is. `history` has one row per finished epoch; sums are of the epoch under way."""
+    """How far a run is.
 
+    `history` has one row per finished epoch, sums are of the epoch under way, and `identity` is a checksum of the
+    settings and examples that the run began with.
+    """
+
+    identity: str = ""
     epoch: int = 0
     batch: int = 0
     loss_sum: float = 0.0
@@ -127,6 +136,7 @@ class Trainer:
         val_loss and val_accuracy, and seconds. Afterwards `best` holds the weights of the epoch with the highest
         validation accuracy, or of the last epoch when there is no validation.
         """
+        self._check_identity(_checksum(self.config, training, validation))
         while self.progress.epoch < self.config.epochs and not self._out_of_patience():
             self._run_epoch(training, validation)
         if self.folder is not None:
@@ -180,6 +190,14 @@ class Trainer:
         self.progress = Progress(**progress)
         return True
 
+    def _check_identity(self, identity: str) -> None:
+        if self.progress.identity not in ("", identity):
+            raise UsageError(
+                f"The checkpoint in {self.folder} belongs to other examples or other settings, so it cannot be "
+                "continued. Give the same ones, or another folder to start anew."
+            )
+        self.progress.identity = identity
+
     def _run_epoch(self, training: Arrays, validation: Arrays | None) -> None:
         now, size, started = self.progress, self.config.batch_size, time.perf_counter()
         order = np.random.default_rng([self.config.seed, now.epoch]).permutation(len(training))
@@ -219,7 +237,9 @@ class Trainer:
         found = {f"weight/{name}": value for name, value in layers.weights_of(self.stack).items()}
         found |= {f"best/{name}": value for name, value in self.best.items()}
         for i, state in self.optimizer.state_dict()["state"].items():
-            found |= {f"optimizer/{i}/{name}": torch.as_tensor(value).numpy() for name, value in state.items()}
+            found |= {
+                f"optimizer/{i}/{name}": torch.as_tensor(value).numpy() for name, value in state.items()
+            }
         return found | {"random": torch.get_rng_state().numpy()}
 
     def _restore(self, tensors: dict[str, np.ndarray]) -> None:
@@ -229,9 +249,23 @@ class Trainer:
         for name, value in _under("optimizer/", tensors).items():
             i, _, key = name.partition("/")
             state.setdefault(int(i), {})[key] = value
-        self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        self.optimizer.load_state_dict(
+            {"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]}
+        )
         torch.set_rng_state(torch.from_numpy(tensors["random"]))
 
 
+def _checksum(config: RunConfig, training: Arrays, validation: Arrays | None) -> str:
+    settings = asdict(config) | {"epochs": 0, "patience": 0}  # a run may go on for longer than first planned
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for examples in (training, validation):
+        if examples is not None:
+            digest.update(np.ascontiguousarray(examples.inputs))
+            digest.update(np.ascontiguousarray(examples.targets))
+    return digest.hexdigest()
+
+
 def _under(prefix: str, tensors: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): torch.from_numpy(v.copy()) for k, v in tensors.items() if k.startswith(prefix)}
+    return {
+        k.removeprefix(prefix): torch.from_numpy(v.copy()) for k, v in tensors.items() if k.startswith(prefix)
+    }

@@ -57,7 +57,12 @@ class Stack(nn.Sequential):
     def __init__(self, network: net.Network) -> None:
         shapes = network.shapes()
         kinds = [shelf.find("layers", layer.kind, Executed) for layer in network.layers]  # type: ignore[type-abstract]
-        super().__init__(*(kind(*given) for kind, given in zip(kinds, zip(network.layers, shapes, strict=False), strict=True)))
+        super().__init__(
+            *(
+                kind(*given)
+                for kind, given in zip(kinds, zip(network.layers, shapes, strict=False), strict=True)
+            )
+        )
 
     def logits(self, x: Tensor) -> Tensor:
         """The outputs before the last layer's activation."""

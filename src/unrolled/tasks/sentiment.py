@@ -54,7 +54,9 @@ class Sentiment(Task):
             )
         vocabulary = Vocabulary.build(inputs, num_words=num_words)
         if not vocabulary.words:
-            raise DataError("The training texts hold no words at all. Check that the text column is the right one.")
+            raise DataError(
+                "The training texts hold no words at all. Check that the text column is the right one."
+            )
         output = Dense(1, "sigmoid") if len(labels) == 2 else Dense(len(labels), "softmax")
         layers = (Embedding(vocabulary.size, embedding), SimpleRNN(units), output)
         return cls(labels, Tokenizer(vocabulary), Network(layers, (maxlen,)))
@@ -77,7 +79,9 @@ class Sentiment(Task):
         position = {label: i for i, label in enumerate(self.labels)}
         for label in labels:
             if label not in position:
-                raise DataError(f"The label '{label}' does not occur in training. Known: {', '.join(self.labels)}.")
+                raise DataError(
+                    f"The label '{label}' does not occur in training. Known: {', '.join(self.labels)}."
+                )
         return np.array([position[label] for label in labels], dtype=np.int64)
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
@@ -101,8 +105,14 @@ class Sentiment(Task):
     def from_settings(cls, settings: Mapping[str, Any], network: Network) -> Sentiment:
         """The classifier that `settings` described."""
         labels = settings.get("labels")
-        if not isinstance(labels, list) or len(labels) < 2 or not all(isinstance(label, str) for label in labels):
-            raise BundleError(f"'labels' must be a list of at least two texts, but it is {labels!r}. Train again.")
+        if (
+            not isinstance(labels, list)
+            or len(labels) < 2
+            or not all(isinstance(label, str) for label in labels)
+        ):
+            raise BundleError(
+                f"'labels' must be a list of at least two texts, but it is {labels!r}. Train again."
+            )
         tokenizer = Tokenizer.from_dict(settings.get("tokenizer", {}))
         first, outputs = network.layers[0], network.shapes()[-1][-1]
         size = tokenizer.vocabulary.size
@@ -116,4 +126,8 @@ class Sentiment(Task):
 def _order(labels: set[str]) -> tuple[str, ...]:
     # Known scales run from bad to good, so that the last label's probability is the one to follow while reading.
     scale = ["neg", "negative", "neutral", "pos", "positive"]
-    return tuple(sorted(labels, key=lambda label: (scale.index(label.lower()) if label.lower() in scale else -1, label)))
+    return tuple(
+        sorted(
+            labels, key=lambda label: (scale.index(label.lower()) if label.lower() in scale else -1, label)
+        )
+    )
