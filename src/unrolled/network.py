@@ -126,7 +126,7 @@ class Dense(Layer):
         return (*shape[:-1], self.units)
 
     def weight_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]]:
-        """weight (units, D), bias (units,)."""
+        """The weight (units, D), the bias (units,)."""
         return {"weight": (self.units, _size(shape)), "bias": (self.units,)}
 
     def initial(self, shape: Shape, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -10,46 +10,41 @@ import numpy as np
 from . import bundle as bundles
 from . import layers, train
 from .config import RunConfig
-from .errors import UsageError
+from .datasets import Examples
+from .errors import DataError, UsageError
 from .tasks import Task
 
 
-def split(
-    labels: Sequence[str], share: float, seed: int, groups: Sequence[str] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the training and of the validation examples, each ascending.
+def split(examples: Examples, share: float, seed: int) -> tuple[Examples, Examples]:
+    """The training and the validation part, each in the order of `examples`.
 
-    With `groups` (the film of each review, say) all examples of a group fall on the same side, because examples
+    Where the examples have groups (the film of each review, say) a group falls on one side as a whole: examples
     of one group resemble each other and would make validation look better than the test.
 
     Args:
-        labels: one per example; only their number matters.
-        share: of the examples (or, about, of the groups' examples) that is held out.
+        examples: what to split.
+        share: of the examples that is held out, in [0, 1); with groups, at most this share.
         seed: of the draw.
-        groups: one name per example.
     """
-    rng = np.random.default_rng([seed, 0x5917])
-    if groups is None:
-        order = rng.permutation(len(labels))
-        held_out = order[: round(share * len(labels))]
+    rng = np.random.default_rng([seed, len(examples)])
+    if examples.groups is None:
+        held_out = rng.permutation(len(examples))[: round(share * len(examples))]
     else:
-        names, member = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+        names, member = np.unique(np.asarray(examples.groups, dtype=str), return_inverse=True)
         order = rng.permutation(len(names))
         sizes = np.cumsum(np.bincount(member)[order])
-        held_out = np.flatnonzero(np.isin(member, order[sizes <= share * len(labels)]))
-    mask = np.zeros(len(labels), bool)
+        held_out = np.flatnonzero(np.isin(member, order[sizes <= share * len(examples)]))
+    mask = np.zeros(len(examples), bool)
     mask[held_out] = True
-    return np.flatnonzero(~mask), np.flatnonzero(mask)
+    return examples.take(np.flatnonzero(~mask).tolist()), examples.take(np.flatnonzero(mask).tolist())
 
 
 def run(
     kind: type[Task],
-    inputs: Sequence[str],
-    labels: Sequence[str],
+    examples: Examples,
     config: RunConfig,
-    *,
     folder: Path,
-    groups: Sequence[str] | None = None,
+    *,
     resume: bool = False,
     on_batch: Callable[[train.Progress, int], None] | None = None,
     on_epoch: Callable[[train.Row], None] | None = None,
@@ -58,11 +53,9 @@ def run(
 
     Args:
         kind: the task's class.
-        inputs: one text per example.
-        labels: one label per example.
+        examples: texts with labels; their groups, if any, are kept together by the split.
         config: settings of the run.
         folder: where the bundle, and the checkpoint on the way, are written.
-        groups: split training and validation by these names.
         resume: go on from the checkpoint in `folder`; a finished run is only loaded.
         on_batch: see `train.Trainer`.
         on_epoch: see `train.Trainer`.
@@ -77,42 +70,51 @@ def run(
         raise UsageError(f"{folder} holds a run already. Continue it with --resume, or give another folder.")
     if finished:
         return bundles.Bundle.load(folder)
-    first, second = split(labels, config.validation_split, config.seed, groups)
-    task = kind.learn([inputs[i] for i in first], [labels[i] for i in first])
-    training = _arrays(task, inputs, labels, first)
-    validation = _arrays(task, inputs, labels, second) if len(second) else None
+    first, second = split(examples, config.validation_split, config.seed)
+    task = kind.learn(first.texts, _labels(first))
+    training, validation = _arrays(task, first), _arrays(task, second) if len(second) else None
     stack = layers.build(task.network, task.network.initial(config.seed))
     trainer = train.Trainer(
         stack, task.training_loss, config, folder=folder, on_batch=on_batch, on_epoch=on_epoch
     )
     trainer.resume()
     history = trainer.fit(training, validation)
-    bundle = bundles.Bundle(
-        task, trainer.best, config, _card(task, history, len(first), len(second)), folder.name
-    )
+    card = _card(task, history, len(first), len(second))
+    bundle = bundles.Bundle(task, trainer.best, config, card, folder.name)
     bundle.save(folder)
     (folder / bundles.CHECKPOINT).unlink(missing_ok=True)
     return bundle
 
 
-def _arrays(task: Task, inputs: Sequence[str], labels: Sequence[str], chosen: np.ndarray) -> train.Arrays:
-    return train.Arrays(
-        task.pad(task.encode([inputs[i] for i in chosen])), task.targets([labels[i] for i in chosen])
-    )
+def _labels(examples: Examples) -> list[str]:
+    if examples.labels is None:
+        raise DataError("The examples have no labels; training needs one for each text. Name their column.")
+    return examples.labels
+
+
+def _arrays(task: Task, examples: Examples) -> train.Arrays:
+    return train.Arrays(task.pad(task.encode(examples.texts)), task.targets(_labels(examples)))
 
 
 def _card(task: Task, history: Sequence[train.Row], trained: int, held_out: int) -> str:
     best = max(history, key=lambda row: row.get("val_accuracy", row["epoch"]))
-    lines = [
-        f"# A {task.name} model",
-        "",
-        f"Labels: {', '.join(task.labels)}. {sum(task.network.parameter_counts()):,} parameters.",
-        f"Trained on {trained:,} examples; {held_out:,} were held out to choose the epoch.",
-        "",
-        "| epoch | " + " | ".join(name for name in best if name not in ("epoch", "seconds")) + " |",
-        "|---" * (len(best) - 1) + "|",
+    shown = [name for name in best if name not in ("epoch", "seconds")]
+    rows = [
+        f"| {int(row['epoch'])}{' (kept)' if row is best else ''} | "
+        + " | ".join(f"{row[name]:.4f}" for name in shown)
+        + " |"
+        for row in history
     ]
-    for row in history:
-        figures = " | ".join(f"{v:.4f}" for k, v in row.items() if k not in ("epoch", "seconds"))
-        lines.append(f"| {int(row['epoch'])}{' (kept)' if row is best else ''} | {figures} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(
+        [
+            f"# A {task.name} model",
+            "",
+            f"Labels: {', '.join(task.labels)}. {sum(task.network.parameter_counts()):,} parameters.",
+            f"Trained on {trained:,} examples; {held_out:,} were held out to choose the epoch.",
+            "",
+            f"| epoch | {' | '.join(shown)} |",
+            "|---" * (len(shown) + 1) + "|",
+            *rows,
+            "",
+        ]
+    )

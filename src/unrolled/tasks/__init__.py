@@ -45,7 +45,7 @@ class Task(ABC):
 
     @abstractmethod
     def status(self, sequence: np.ndarray) -> str:
-        """ "ok", or why an encoded input cannot be judged: "empty", "unknown_words"."""
+        """Whether an encoded input can be judged: "ok", "empty" or "unknown_words"."""
 
     @property
     @abstractmethod

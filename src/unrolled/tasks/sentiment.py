@@ -90,7 +90,7 @@ class Sentiment(Task):
         return np.concatenate([1 - p, p], axis=-1) if p.shape[-1] == 1 else p / p.sum(-1, keepdims=True)
 
     def status(self, sequence: np.ndarray) -> str:
-        """ "empty" without a word, "unknown_words" without a known one, else "ok"."""
+        """Whether a text can be judged: "empty" without a word, "unknown_words" without a known one, else "ok"."""
         known = self.tokenizer.vocabulary
         words = sequence[int(self.tokenizer.start_id is not None) :]
         if not len(words):
