@@ -7,7 +7,7 @@ every shipped model uses.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,17 @@ METRICS = ("accuracy", "acc")
 
 @dataclass
 class History:
-    """What `fit` returns: `history["loss"]`, `history["val_accuracy"]`, ... one value per epoch."""
+    """What `fit` returns.
+
+    Attributes:
+        history: "loss", "accuracy", "val_loss", "val_accuracy", "seconds": one value per epoch.
+        best_epoch: the epoch (from 1) with the highest validation accuracy; the last without validation.
+        best_weights: the weights after that epoch.
+    """
 
     history: dict[str, list[float]] = field(default_factory=dict)
+    best_epoch: int = 0
+    best_weights: dict[str, Array] = field(default_factory=dict)
 
 
 class Sequential:
@@ -99,8 +107,6 @@ class Sequential:
             validation_data: examples to validate on instead.
             on_epoch: called with each epoch's figures.
         """
-        from dataclasses import replace
-
         from . import layers as torch_layers
         from .train import Arrays, Trainer
 
@@ -123,8 +129,10 @@ class Sequential:
 
         config = replace(config, batch_size=batch_size, epochs=epochs)
         stack = torch_layers.build(self.network, self.weights)
-        Trainer(stack, loss, config, on_epoch=report).fit(examples, held_out)
+        trainer = Trainer(stack, loss, config, on_epoch=report)
+        trainer.fit(examples, held_out)
         self.weights = torch_layers.weights_of(stack)
+        history.best_epoch, history.best_weights = trainer.progress.best_epoch + 1, trainer.best
         return history
 
     def predict(self, x: Array, batch_size: int = 256) -> Array:

@@ -1,0 +1,103 @@
+"""One description, two executors: torch (training) and NumPy with the engine (prediction) must agree."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from unrolled import layers  # noqa: E402
+from unrolled.errors import BundleError  # noqa: E402
+from unrolled.network import Dense, Embedding, Network, SimpleRNN  # noqa: E402
+from unrolled.runtime import Runtime  # noqa: E402
+
+TOKENS = {
+    "lesson": Network((Embedding(50, 7), SimpleRNN(5), Dense(1, "sigmoid")), (13,)),
+    "relu and softmax": Network((Embedding(50, 8), SimpleRNN(6, "relu"), Dense(3, "softmax")), (9,)),
+    "two recurrent layers": Network(
+        (Embedding(50, 4), SimpleRNN(9, return_sequences=True), SimpleRNN(3), Dense(2)), (11,)
+    ),
+    "embedding and dense": Network((Embedding(50, 4), Dense(3, "tanh")), (6,)),
+}
+VECTORS = Network((SimpleRNN(5, return_sequences=True), Dense(4, "relu")), (12, 3))
+
+
+def random_weights(network: Network, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {name: rng.normal(size=s).astype(np.float32) * 0.4 for name, s in network.weight_shapes().items()}
+
+
+def random_input(network: Network, batch: int = 10) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    if len(network.input_shape) == 2:
+        return rng.normal(size=(batch, *network.input_shape)).astype(np.float32)
+    tokens = rng.integers(0, 50, (batch, *network.input_shape)).astype(np.int32)
+    for row in range(batch):  # padded in front, one row of nothing but padding
+        tokens[row, : row * network.input_shape[0] // (batch - 1)] = 0
+    return tokens
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_torch_and_runtime_agree_on_tokens(name):
+    network = TOKENS[name]
+    weights, x = random_weights(network), random_input(network)
+    expected = layers.build(network, weights)(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(Runtime(network, weights)(x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_torch_and_runtime_agree_on_vectors():
+    weights, x = random_weights(VECTORS), random_input(VECTORS)
+    expected = layers.build(VECTORS, weights)(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(Runtime(VECTORS, weights)(x), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_engine_and_readable_cell_agree(name):
+    """In float64 the layers run the readable cell; outputs and every gradient must be the engine's."""
+    network = TOKENS[name]
+    x = torch.from_numpy(random_input(network))
+    fast, exact = layers.build(network, random_weights(network)), layers.build(network, random_weights(network)).double()
+    for stack in (fast, exact):
+        (stack.logits(x) ** 2).sum().backward()
+    np.testing.assert_allclose(fast(x).detach(), exact(x).detach(), rtol=1e-4, atol=1e-5)
+    for (key, ours), (_, theirs) in zip(fast.named_parameters(), exact.named_parameters(), strict=True):
+        ours, theirs = (g.to_dense() if g.is_sparse else g for g in (ours.grad, theirs.grad))
+        np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-5 * float(theirs.abs().max()), err_msg=key)
+
+
+def test_logits_come_before_the_activation():
+    network = TOKENS["lesson"]
+    stack, x = layers.build(network, random_weights(network)), torch.from_numpy(random_input(network))
+    torch.testing.assert_close(torch.sigmoid(stack.logits(x)), stack(x))
+
+
+def test_weights_pass_through_torch_unchanged():
+    network = TOKENS["two recurrent layers"]
+    weights = random_weights(network)
+    back = layers.weights_of(layers.build(network, weights))
+    assert list(back) == list(weights)
+    assert all((back[name] == weights[name]).all() for name in weights)
+
+
+def test_foreign_weights_are_refused():
+    with pytest.raises(BundleError, match=r"The weight '1.weight_hh' is missing"):
+        layers.build(TOKENS["lesson"], {n: w for n, w in random_weights(TOKENS["lesson"]).items() if n != "1.weight_hh"})
+
+
+def test_trace_ends_with_the_answer_and_follows_the_words():
+    network = TOKENS["lesson"]
+    runtime, x = Runtime(network, random_weights(network)), random_input(network)
+    traced = runtime.trace(x)
+    assert traced.shape == (10, 13, 1)
+    np.testing.assert_allclose(traced[:, -1], runtime(x), rtol=1e-6)
+    shorter = np.zeros_like(x)
+    shorter[:, 1:] = x[:, :-1]  # what stood before the last word, pushed to the end behind one more zero
+    front_padded = x[:, 0] == 0
+    np.testing.assert_allclose(traced[front_padded, -2], runtime(shorter)[front_padded], rtol=1e-5)
+
+
+def test_a_row_does_not_depend_on_its_neighbours():
+    network = TOKENS["lesson"]
+    runtime, x = Runtime(network, random_weights(network)), random_input(network, 37)
+    together = runtime(x)
+    alone = np.concatenate([runtime(x[i : i + 1]) for i in range(len(x))])
+    np.testing.assert_array_equal(together, alone)
