@@ -296,3 +296,30 @@ def test_a_share_of_a_core_counts_as_one(tmp_path: Path, monkeypatch: pytest.Mon
     for quota, cores in [(250000, 3), (200000, 2), (1000, 1), (900000, 6)]:
         (tmp_path / "sys/fs/cgroup/cpu.max").write_text(f"{quota} 100000\n")
         assert library.usable_cores(tmp_path) == cores
+
+
+def test_torch_gives_every_range_a_thread_of_its_own_at_the_same_time(run_python) -> None:
+    """What the kernels rely on when they work on torch's threads; nested calls are one range."""
+    pytest.importorskip("torch")
+    source = """
+import ctypes, threading
+from pathlib import Path
+import torch
+torch.set_num_threads(3)
+cpu = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "{torch_name}"))
+Range = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+cpu.torch_parallel_for.argtypes = [ctypes.c_int64] * 3 + [Range, ctypes.c_void_p]
+meeting, threads, inner = threading.Barrier(3), set(), []
+@Range
+def nested(begin, end, _):
+    inner.append((begin, end, threading.get_ident()))
+@Range
+def outer(begin, end, _):
+    meeting.wait(timeout=60)
+    threads.add(threading.get_ident())
+    cpu.torch_parallel_for(0, 9, 1, nested, None)
+assert cpu.torch_parallel_for(0, 3, 1, outer, None) == 0
+assert len(threads) == 3 and not meeting.broken
+assert sorted(inner) == sorted((0, 9, thread) for thread in threads)
+"""
+    run_python(source.replace("{torch_name}", library._TORCH_NAME))
