@@ -1,0 +1,136 @@
+"""`sentiment`, `predict` and `evaluate`: what a trained model is for."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import DEFAULT_MODEL, Json, examples, open_model, progress, say, table
+
+if TYPE_CHECKING:
+    from ..bundle import Prediction
+    from ..evaluate import Evaluation
+    from ..explain import Influence
+
+Model = Annotated[str, typer.Option("--model", "-m", help="A model's name, or the folder of a training run.")]
+NO_ANSWER = {"empty": "no words", "unknown_words": "no known word"}
+
+
+def add(app: typer.Typer) -> None:
+    """Add the three verbs."""
+    app.command(
+        epilog=examples(
+            'unrolled sentiment "This film was just brilliant"', "unrolled sentiment reviews.txt --json"
+        )
+    )(sentiment)
+    app.command(
+        epilog=examples(
+            "unrolled evaluate imdb --split test",
+            "unrolled evaluate held_out.csv --model runs/mine --plots runs/plots",
+        )
+    )(evaluate)
+
+
+def sentiment(
+    texts: Annotated[
+        list[str],
+        typer.Argument(help="Texts; a file or - (stdin) stands for one text a line.", show_default=False),
+    ],
+    model: Model = DEFAULT_MODEL,
+    words: Annotated[int, typer.Option(help="How many of the words that mattered most to show.", min=0)] = 5,
+    as_json: Json = False,
+) -> None:
+    """Label, probability and the words that mattered of each text."""
+    from ..explain import explain, strongest
+
+    bundle = open_model(model)
+    for text in _lines(texts):
+        (answer,) = bundle.predict([text])
+        found = strongest(explain(bundle, text), words) if words and answer.label is not None else []
+        print(_as_json(text, answer, found) if as_json else _in_words(text, answer, found), flush=True)
+
+
+def _lines(arguments: list[str]) -> Iterator[str]:
+    for argument in arguments:
+        if argument == "-":
+            yield from _not_blank(sys.stdin)
+        elif os.path.isfile(argument):
+            with open(argument, encoding="utf-8-sig", errors="replace") as file:
+                yield from _not_blank(file)
+        else:
+            yield argument
+
+
+def _not_blank(lines: Any) -> Iterator[str]:
+    return (line.rstrip("\r\n") for line in lines if line.strip())
+
+
+def _as_json(text: str, answer: Prediction, words: list[Influence]) -> str:
+    return json.dumps({"text": text, **asdict(answer), "words": [asdict(word) for word in words]})
+
+
+def _in_words(text: str, answer: Prediction, words: list[Influence]) -> str:
+    shown = text if len(text) <= 72 else f"{text[:69]}..."
+    if answer.label is None:
+        return f"no answer: {NO_ANSWER[answer.status]}  {shown}"
+    mattered = ", ".join(f"{word.word} ({word.contribution:+.2f})" for word in words)
+    return f"{answer.label}  {answer.confidence:.1%}  {shown}" + (
+        f"\n  words that mattered: {mattered}" if words else ""
+    )
+
+
+def evaluate(
+    input_: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            help="A table, a folder of texts per label, - (stdin), or a dataset's name.",
+            show_default=False,
+        ),
+    ],
+    model: Model = DEFAULT_MODEL,
+    split: Annotated[str, typer.Option(help="Which part of a dataset; a file has one part only.")] = "test",
+    plots: Annotated[
+        Path | None, typer.Option(help="Folder for pictures of the result.", show_default="none")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Accuracy, F1, ROC AUC, calibration and confusion matrix on labelled texts, with 95% intervals."""
+    from .. import evaluate as measure
+    from ..datasets import resolve
+
+    bundle = open_model(model)
+    with progress("evaluating") as on_batch:
+        found = measure.evaluate(bundle, resolve(input_).load(split), on_batch=on_batch)
+    if as_json:
+        print(json.dumps(found.to_dict()))
+    else:
+        _print_evaluation(found)
+    if plots:
+        _draw(found, plots)
+
+
+def _print_evaluation(found: Evaluation) -> None:
+    print(f"n {found.n:,}, of which {found.undecided:,} without a known word\n")
+    rows = []
+    for name, value in found.figures.items():
+        low, high = found.intervals.get(name, ("", ""))
+        rows.append((name, f"{value:.4f}", f"{low:.4f} to {high:.4f}" if low != "" else ""))
+    table(("figure", "value", "95% interval"), rows)
+    print()
+    counts = [(label, *row) for label, row in zip(found.labels, found.confusion.tolist(), strict=True)]
+    table(("true, predicted:", *found.labels), counts)
+
+
+def _draw(found: Evaluation, folder: Path) -> None:
+    from .. import report
+
+    say(f"picture: {report.confusion_matrix(folder / 'confusion.png', found.confusion, found.labels)}")
+    say(f"picture: {report.reliability(folder / 'reliability.png', found.reliability)}")
