@@ -1,0 +1,96 @@
+/* The engine's public ABI: one descriptor per entry point, plain C, every array owned by the caller.
+
+   T time, B batch, D input, H hidden, V words. float32 throughout. A matrix is (rows, columns) and contiguous;
+   an unrolled_steps is a (T, B, n) array whose last axis is contiguous. A null pointer leaves an argument out.
+   Every entry returns an unrolled_status. Results do not depend on the number of threads, and those of one row
+   do not depend on the rest of the batch: not in a single bit. */
+#pragma once
+
+#include <stdint.h>
+
+#include "control.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum unrolled_status {
+    UNROLLED_OK = 0,
+    UNROLLED_BAD_TOKEN = 1,  /* a token is not in [0, V) */
+    UNROLLED_BAD_CALL = 2,   /* the descriptor cannot be followed: wrong size, missing array, length beyond T */
+    UNROLLED_NO_MEMORY = 3
+};
+
+enum unrolled_activation { UNROLLED_TANH = 0, UNROLLED_RELU = 1 };
+
+typedef struct {
+    float* data;
+    int64_t time, row; /* distance between steps, and between rows of the batch, in floats */
+} unrolled_steps;
+
+/* h_t = f(w_ih x_t + bias + w_hh h_(t-1)), t < lengths[b]: forward, and its gradient.
+
+   The input is either x, or tokens: rows of `table` (V, H), which holds w_ih E + bias, or is scratch that the
+   call fills for the words it meets when `embedding` is given.
+
+   Rows that begin with `prefix_token` share that beginning, which is computed once, when all have the same h_0
+   and none is cut short by its length. The backward call must get the same answer to that question as the
+   forward call: it does when both get the same tokens, prefix_token, lengths and h_0. */
+typedef struct {
+    int64_t size; /* sizeof(unrolled_elman) */
+    int64_t T, B, D, H, V;
+    int32_t activation, reverse, prefix_token; /* prefix_token -1: nothing is shared */
+
+    unrolled_steps x;         /* (T, B, D) */
+    const int32_t* tokens;    /* (T, B) */
+    int64_t token_time, token_row;
+    const float* embedding;   /* (V, D) */
+    float* table;             /* (V, H) */
+    const float *w_ih, *w_hh; /* (H, D), (H, H) */
+    const float* bias;        /* (H) */
+    const float* h_0;         /* (B, H); null: zeros */
+    const int64_t* lengths;   /* (B), each in [0, T]; null: T */
+
+    /* Forward. The states go to `output`, or to `states` in an order of the engine's own, or nowhere. */
+    unrolled_steps output; /* (T, B, H), zero past the end of a row */
+    float* states;         /* (T * B, H) */
+    float* prefix;         /* (T + 1, H), states of the shared beginning */
+    float* h_n;            /* (B, H); read by no backward call */
+
+    /* Backward: gradients in, gradients out; what is null is zero, or not wanted. */
+    unrolled_steps d_output; /* (T, B, H) */
+    const float* d_h_n;      /* (B, H) */
+    unrolled_steps d_x;      /* (T, B, D) */
+    float *d_w_ih, *d_w_hh, *d_bias, *d_h_0;
+    float* d_embedding;      /* (V, D); with word_ids: (words, D), only the rows of the words met */
+    int64_t* word_ids;       /* (min(V, T * B)), ascending */
+    int64_t* words;          /* (1) how many */
+} unrolled_elman;
+
+/* table = embedding w_ih^T + bias, (V, H). */
+typedef struct {
+    int64_t size;
+    int64_t V, D, H;
+    const float *embedding, *w_ih, *bias; /* (V, D), (H, D), (H) */
+    float* table;                         /* (V, H) */
+} unrolled_table;
+
+/* square = rho square + (1 - rho) g^2; weight -= rate g / sqrt(square + epsilon), for a weight (rows, columns).
+   With ids, g is zero but in rows ids[i], ascending, where it is gradient[i]. */
+typedef struct {
+    int64_t size;
+    int64_t rows, columns, count; /* count: of ids */
+    float *weight, *square;
+    const float* gradient;
+    const int64_t* ids;
+    float rate, rho, epsilon;
+} unrolled_rmsprop;
+
+UNROLLED_API int unrolled_elman_forward(const unrolled_elman* call);
+UNROLLED_API int unrolled_elman_backward(const unrolled_elman* call);
+UNROLLED_API int unrolled_input_table(const unrolled_table* call);
+UNROLLED_API int unrolled_rmsprop_update(const unrolled_rmsprop* call);
+
+#ifdef __cplusplus
+}
+#endif
