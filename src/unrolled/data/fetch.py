@@ -99,5 +99,6 @@ def _check(url: str, part: Path, md5: str, size: int) -> None:
         part.unlink()
         raise DownloadError(
             f"{url} sent {found:,} bytes with the MD5 checksum {digest.hexdigest()}; "
-            f"expected {size:,} bytes and {md5}. Try again; if it happens again, the published file has changed. {_BY_HAND}"
+            f"expected {size:,} bytes and {md5}. "
+            f"Try again; if it happens again, the published file has changed. {_BY_HAND}"
         )

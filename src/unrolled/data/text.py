@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -143,20 +144,18 @@ class Tokenizer:
     def encode(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """One int32 array of ids per text, of any length; an empty text gives the start mark alone."""
         ids, offsets = self.encode_flat(texts)
-        return [row.copy() for row in np.split(ids, offsets[1:-1])] if len(texts) else []
+        return [ids[begin:end].copy() for begin, end in pairwise(offsets.tolist())]
 
     def encode_flat(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """The same ids in one array with the places where texts begin: ids (N,), offsets (len(texts) + 1,)."""
-        unseen = native.SKIP if self.unseen_id is None else self.unseen_id
-        ids, offsets = self.vocabulary.table.encode([_to_bytes(text) for text in texts], unseen)
-        if self.start_id is None:
-            return ids, offsets
-        return np.insert(ids, offsets[:-1], np.int32(self.start_id)), offsets + np.arange(len(offsets))
+        prefix, unseen = (native.SKIP if i is None else i for i in (self.start_id, self.unseen_id))
+        given = [_to_bytes(text) for text in texts]
+        return self.vocabulary.table.encode(given, prefix=prefix, unseen=unseen)
 
     def token_spans(self, text: str) -> list[Span | None]:
         """Where each id of `encode([text])[0]` comes from; None for the start mark."""
-        kept = [s for s in spans(text) if self.unseen_id is not None or s.word in self.vocabulary]
-        return kept if self.start_id is None else [None, *kept]
+        kept = (s for s in spans(text) if self.unseen_id is not None or s.word in self.vocabulary)
+        return [*kept] if self.start_id is None else [None, *kept]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON can hold it; `from_dict` is the way back."""

@@ -3,30 +3,41 @@
 What separates two words and what is lower-cased is one table of 256 bytes, `fold`, given by the caller: byte b of
 a text is read as fold[b], and a word is a longest run of bytes that are not read as a space. Texts are bytes
 (UTF-8), so a table that only changes ASCII bytes never breaks a character.
+
+`split` is the definition. The engine does the same without making a Python object for every word, over all
+threads, and lets other Python threads run meanwhile; where it is missing, `split` itself serves.
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections import Counter
 from collections.abc import Sequence
+from ctypes import c_int32, c_int64
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import EngineError
+from .library import engine
+
 SKIP = -1
-"""As `unseen`: words that are not in the list leave no id behind."""
+"""As `unseen`: words that are not in the list leave no id behind. As `prefix`: nothing stands before a text."""
+
+Ids = tuple[NDArray[np.int32], NDArray[np.int64]]
+_Pointer = ctypes.c_void_p
 
 
 def split(text: bytes, fold: bytes) -> list[bytes]:
-    """The words of one text, in order: the definition that everything in this file must match."""
+    """The words of one text, in order."""
     return [word for word in text.translate(fold).split(b" ") if word]
 
 
 def count(texts: Sequence[bytes], fold: bytes) -> tuple[list[bytes], NDArray[np.int64]]:
     """Distinct words of all texts with how often they occur, most frequent first, ties in the order of bytes."""
-    counts: Counter[bytes] = Counter()
-    for text in texts:
-        counts.update(split(text, fold))
+    library = engine()
+    counts = _count_split(texts, fold) if library is None else _count_native(library, texts, fold)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [word for word, _ in ordered], np.array([n for _, n in ordered], dtype=np.int64)
 
@@ -38,26 +49,146 @@ class WordTable:
         words: distinct words, as `split` gives them.
         ids: int32 (len(words),), what each word becomes; several words may share an id.
         fold: 256 bytes.
+
+    Raises:
+        EngineError: a word stands in the list twice.
     """
 
     def __init__(self, words: Sequence[bytes], ids: NDArray[np.int32], fold: bytes) -> None:
-        self._ids = dict(zip(words, ids.tolist(), strict=True))
+        if len(set(words)) != len(words):
+            raise EngineError("A word stands in the list twice, so that its id would be a matter of chance.")
+        self._words = words
+        self._ids = np.ascontiguousarray(ids, dtype=np.int32)
         self._fold = fold
+        self._dict: dict[bytes, int] | None = None
+        self._list: _WordList | None = None
 
-    def encode(
-        self, texts: Sequence[bytes], unseen: int = SKIP
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    def encode(self, texts: Sequence[bytes], *, prefix: int = SKIP, unseen: int = SKIP) -> Ids:
         """Ids of all texts in one array, and where each text begins in it: ids (N,), offsets (len(texts) + 1,).
 
-        `unseen` is the id of words that are not in the list; SKIP leaves them out.
+        Args:
+            texts: UTF-8.
+            prefix: id put before every text.
+            unseen: id of words that are not in the list.
         """
-        rows = [self._encode_one(text, unseen) for text in texts]
-        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
-        np.cumsum([len(row) for row in rows], out=offsets[1:])
-        ids = np.fromiter((i for row in rows for i in row), dtype=np.int32, count=int(offsets[-1]))
-        return ids, offsets
+        library = engine()
+        if library is None:
+            return self._encode_split(texts, prefix, unseen)
+        return self._encode_native(library, texts, prefix, unseen)
 
-    def _encode_one(self, text: bytes, unseen: int) -> list[int]:
-        look_up = self._ids.get
-        found = [look_up(word, unseen) for word in split(text, self._fold)]
-        return [i for i in found if i != SKIP] if unseen == SKIP else found
+    def _encode_split(self, texts: Sequence[bytes], prefix: int, unseen: int) -> Ids:
+        if self._dict is None:
+            self._dict = dict(zip(self._words, self._ids.tolist(), strict=True))
+        look_up = self._dict.get
+        found = ([prefix, *(look_up(word, unseen) for word in split(text, self._fold))] for text in texts)
+        rows = [[i for i in row if i != SKIP] for row in found]
+        ids = np.fromiter((i for row in rows for i in row), dtype=np.int32)
+        return ids, np.cumsum([0, *map(len, rows)], dtype=np.int64)
+
+    def _encode_native(self, library: ctypes.CDLL, texts: Sequence[bytes], prefix: int, unseen: int) -> Ids:
+        if self._list is None:
+            self._list = self._index(library)
+        given = _Texts(texts, self._fold)
+        # A copy of the descriptor: other threads may read the same list with ids of their own.
+        wanted = _WordList.from_buffer_copy(self._list)
+        wanted.prefix, wanted.unseen = prefix, unseen
+        out = np.empty(int(given.places[-1]) // 2 + 2 * len(texts) + 1, dtype=np.int32)
+        offsets = np.zeros(len(texts) + 1, dtype=np.int64)
+        encode = library.unrolled_encode_words
+        encode.restype = c_int64
+        n = encode(ctypes.byref(given), ctypes.byref(wanted), _pointer(out), _pointer(offsets))
+        return out[: _checked(n)].copy(), offsets
+
+    def _index(self, library: ctypes.CDLL) -> _WordList:
+        self._joined, self._places = _join(self._words)
+        self._slots = np.zeros(_capacity(len(self._words)), dtype=np.int32)
+        pointers = [_pointer(self._joined), _pointer(self._places), _pointer(self._ids)]
+        made = _WordList(*pointers, len(self._words), _pointer(self._slots), len(self._slots), SKIP, SKIP)
+        library.unrolled_index_words.restype = c_int64
+        _checked(library.unrolled_index_words(ctypes.byref(made)))
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"words": self._words, "ids": self._ids, "fold": self._fold}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        WordTable.__init__(self, **state)
+
+
+def _count_split(texts: Sequence[bytes], fold: bytes) -> dict[bytes, int]:
+    counts: Counter[bytes] = Counter()
+    for text in texts:
+        counts.update(split(text, fold))
+    return counts
+
+
+def _count_native(library: ctypes.CDLL, texts: Sequence[bytes], fold: bytes) -> dict[bytes, int]:
+    given = _Texts(texts, fold)
+    library.unrolled_count_words.restype = c_int64
+    capacity, found = 1 << 16, -1
+    while found == -1:
+        slots = np.zeros(capacity, dtype=np.int32)
+        places = np.empty((3, capacity // 2), dtype=np.int64)
+        wanted = _WordCounts(_pointer(slots), capacity, *map(_pointer, places))
+        found = library.unrolled_count_words(ctypes.byref(given), ctypes.byref(wanted))
+        capacity *= 4
+    columns = places[:, : _checked(found)].tolist()
+    joined = given.joined.tobytes()
+    return {joined[b : b + n].translate(fold): times for b, n, times in zip(*columns, strict=True)}
+
+
+class _Texts(ctypes.Structure):
+    """unrolled_texts of words.h, with what its pointers point to."""
+
+    _fields_ = (("bytes", _Pointer), ("offsets", _Pointer), ("texts", c_int64), ("fold", _Pointer))
+
+    def __init__(self, texts: Sequence[bytes], fold: bytes) -> None:
+        self.joined, self.places = _join(texts)
+        self.fold_array = np.frombuffer(fold, dtype=np.uint8)
+        pointers = [_pointer(self.joined), _pointer(self.places)]
+        super().__init__(*pointers, len(texts), _pointer(self.fold_array))
+
+
+class _WordCounts(ctypes.Structure):
+    """unrolled_word_counts of words.h."""
+
+    _fields_ = (
+        ("slots", _Pointer),
+        ("capacity", c_int64),
+        ("begins", _Pointer),
+        ("lengths", _Pointer),
+        ("counts", _Pointer),
+    )
+
+
+class _WordList(ctypes.Structure):
+    """unrolled_word_list of words.h."""
+
+    _fields_ = (
+        ("bytes", _Pointer),
+        ("offsets", _Pointer),
+        ("ids", _Pointer),
+        ("words", c_int64),
+        ("slots", _Pointer),
+        ("capacity", c_int64),
+        ("prefix", c_int32),
+        ("unseen", c_int32),
+    )
+
+
+def _join(texts: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    return np.frombuffer(b"".join(texts), dtype=np.uint8), np.cumsum([0, *map(len, texts)], dtype=np.int64)
+
+
+def _capacity(words: int) -> int:
+    return 1 << max(1, (2 * words - 1).bit_length())
+
+
+def _pointer(array: NDArray[Any]) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        raise EngineError(f"The engine refused to read words (code {result}). Please report this as a bug.")
+    return result
