@@ -41,7 +41,7 @@ def reliability(path: Path, bins: tuple[np.ndarray, np.ndarray, np.ndarray]) -> 
         axes.plot(confidence, right, color=_BLUE, marker="o", label="this model")
         axes.set(xlabel="mean confidence of the bin", ylabel="share right", aspect="equal")
         axes.set_title(f"Reliability, n = {int(count.sum()):,}, calibration error {error:.3f}")
-        axes.legend(loc="upper left", frameon=False)
+        axes.legend(frameon=False)
         axes.grid(alpha=0.3)
     return path
 

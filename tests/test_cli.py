@@ -1,0 +1,254 @@
+"""The command line: what it prints and where, how it ends, and that it says what Python says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+import unrolled
+from tiny_model import tiny_bundle
+from unrolled import cli, shelf
+from unrolled.explain import explain, strongest
+
+Run = Callable[..., "tuple[int, str, str]"]
+SOURCE = Path(unrolled.__file__).parents[1]
+
+
+@pytest.fixture
+def run(capsys) -> Run:
+    """Run a command in this process: exit status, stdout, stderr."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        status = cli.run([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def model(tmp_path) -> str:
+    return str(tiny_bundle().save(tmp_path / "tiny"))
+
+
+@contextmanager
+def start(*arguments: str, **environment: str) -> Iterator[Any]:
+    """The program as a process of its own."""
+    pipe = subprocess.PIPE
+    settings = {**os.environ, "PYTHONPATH": str(SOURCE), **environment}
+    command = [sys.executable, "-m", "unrolled", *arguments]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=settings) as process:
+        yield process
+
+
+def verbs(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every verb, as the words that are typed."""
+    yield path
+    for name in getattr(group, "list_commands", lambda ctx: [])(None):
+        yield from verbs(group.get_command(None, name), (*path, name))
+
+
+def test_every_verbs_help_ends_in_two_examples_and_shows_defaults(run):
+    seen = 0
+    for path in verbs(typer.main.get_command(cli._application())):
+        if not path:
+            continue
+        status, text, _ = run(*path, "--help")
+        assert status == 0
+        last = text.rstrip().splitlines()[-3:]
+        assert last[0].strip() == "Examples:", path
+        assert all(line.strip().startswith(" ".join(["unrolled", *path])) for line in last[1:]), path
+        for entry in text.partition("Options:")[2].partition("Examples:")[0].split("\n  -")[1:]:
+            told = " ".join(entry.split())
+            takes_a_value = any(
+                kind in told.split(">")[0] for kind in (" <", "TEXT", "INTEGER", "FLOAT", "PATH")
+            )
+            assert not takes_a_value or "[default: " in told or "[required]" in told, (path, told)
+        seen += 1
+    assert seen >= 12
+
+
+def test_help_loads_neither_torch_nor_numpy_nor_rich(run_python):
+    source = (
+        "import sys; from unrolled import cli; status = cli.run(['--help']);"
+        "print(status, [m for m in ('torch', 'numpy', 'rich') if m in sys.modules])"
+    )
+    out = run_python(source).stdout
+    assert out.splitlines()[-1] == "0 []"
+    assert "sentiment" in out
+
+
+def test_sentiment_says_what_python_says(run, model):
+    text = "A GREAT film, bad actors; fine 𝄞"
+    status, out, err = run("sentiment", text, "--model", model, "--json")
+    bundle = unrolled.load(model)
+    (answer,) = bundle.predict([text])
+    words = [asdict(word) for word in strongest(explain(bundle, text))]
+    assert status == 0
+    assert json.loads(out) == {"text": text, **asdict(answer), "words": words}
+    assert err == f"model: {model}\n"
+
+
+def test_sentiment_in_words(run, model):
+    _, out, _ = run(
+        "sentiment", "a great film", "", "never seen", "good " * 40, "--model", model, "--words", "2"
+    )
+    first, mattered, empty, unseen, long, *_ = out.splitlines()
+    p = unrolled.load(model).predict(["a great film"])[0].confidence
+    assert first == f"positive  {p:.1%}  a great film"
+    assert mattered.startswith("  words that mattered: great (+")
+    assert empty.rstrip() == "no answer: no words"
+    assert unseen == "no answer: no known word  never seen"
+    assert long.endswith("good good...")
+    assert len(long) < 100
+
+
+def test_sentiment_without_words_that_mattered(run, model):
+    _, out, _ = run("sentiment", "great", "--model", model, "--words", "0")
+    assert len(out.splitlines()) == 1
+
+
+def test_an_argument_that_names_a_file_is_read_as_one(run, model, tmp_path):
+    file = tmp_path / "reviews.txt"
+    file.write_bytes("\ufeffgood film\r\n\r\nawful film\r\n".encode())
+    _, out, _ = run("sentiment", "great", file, "--model", model, "--json")
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["great", "good film", "awful film"]
+
+
+def test_sentiment_reads_stdin(model):
+    with start("sentiment", "-", "--model", model, "--json") as process:
+        out, err = process.communicate(b"good\nawful\n")
+    assert [json.loads(line)["label"] for line in out.splitlines()] == ["positive", "negative"]
+    assert err.decode().splitlines()[0] == f"model: {model}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["sentiment", "good", "--model", "revews"], "There is no model called 'revews'."),
+        (["lesson", "helo"], "There is no lesson called 'helo'. Did you mean 'hello'?"),
+        (["bench", "leson"], "There is no bench called 'leson'. Did you mean 'lesson'?"),
+        (["train", "sentimnt"], "There is no task called 'sentimnt'. Did you mean 'sentiment'?"),
+        (["data", "imbd"], "There is no dataset called 'imbd'. Did you mean 'imdb'?"),
+        (["list", "cell"], "There is no list called 'cell'. Did you mean 'cells'?"),
+        (["evaluate", "imbd"], "'imbd' is no file or folder, and no dataset of that name is known."),
+        (["sentimnt"], "No such command 'sentimnt'."),
+        (["sentiment", "good", "--wrds", "2"], "No such option"),
+        (["sentiment"], "Missing argument"),
+        (["lesson", "hello", "--seed", "-1"], "seed is -1; it must be at least 0."),
+    ],
+)
+def test_asked_wrongly_is_2_and_one_sentence_on_stderr(run, model, arguments, sentence):
+    if arguments[0] == "evaluate":
+        arguments += ["--model", model]
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "")
+    assert sentence in err
+    assert "Traceback" not in err
+
+
+def test_python_and_the_command_line_say_the_same_sentence(run):
+    with pytest.raises(unrolled.UnknownNameError) as caught:
+        unrolled.load("revews")
+    assert run("sentiment", "good", "--model", "revews")[2] == f"Error: {caught.value}\n"
+
+
+def test_failed_is_1(run, model, monkeypatch):
+    monkeypatch.setattr("unrolled.bundle.Bundle.predict", _fail(unrolled.EngineError("The engine refused.")))
+    assert run("sentiment", "good", "--model", model)[::2] == (
+        1,
+        f"model: {model}\nError: The engine refused.\n",
+    )
+    monkeypatch.setattr(
+        "unrolled.bundle.Bundle.predict", _fail(PermissionError(13, "Permission denied", "a.csv"))
+    )
+    assert run("sentiment", "good", "--model", model)[0] == 1
+    assert run("sentiment", "good", "--model", model)[2].endswith("Error: a.csv: Permission denied.\n")
+
+
+def _fail(error: Exception) -> Callable[..., Any]:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return fail
+
+
+def test_nothing_that_a_console_cannot_show_ends_the_program(model):
+    settings = {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
+    with start("sentiment", "great \U0001d11e film \u2202", "--model", model, **settings) as process:
+        out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert b"great ? film ?" in out
+
+
+def test_a_reader_that_goes_away_is_no_error(model):
+    with start("sentiment", "-", "--model", model) as process:
+        process.stdout.close()
+        process.stdin.write(b"good film\n" * 50)
+        process.stdin.close()
+        err = process.stderr.read().decode()
+        assert process.wait(60) == 1
+    assert err.startswith(f"model: {model}\n")
+    assert "Error" not in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX here")
+def test_an_interrupt_ends_quietly_with_130(model):
+    with start("sentiment", "-", "--model", model) as process:
+        assert process.stderr.readline() == f"model: {model}\n".encode()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr.read() == b""
+
+
+def test_list_shows_each_shelf(run):
+    everything = dict(line.split(maxsplit=1) for line in run("list")[1].splitlines())
+    for kind in ("cells", "lessons", "tasks", "bench"):
+        assert everything[kind].split() == shelf.names(kind)
+        assert run("list", kind)[1].split() == shelf.names(kind)
+    assert "imdb" in everything["datasets"].split()
+    assert "files" not in everything["datasets"].split()
+
+
+def test_info_tells_the_engine_and_the_places(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("UNROLLED_CACHE", str(tmp_path))
+    facts = json.loads(run("info", "--json")[1])
+    engine = unrolled.kernels.info()
+    assert facts["cache"] == str(tmp_path)
+    assert facts["threads"] == engine.threads
+    assert facts["pool"] == engine.pool
+    assert facts["engine"] == engine.isa if engine.available else engine.reason in facts["engine"]
+    words = dict(line.split(maxsplit=1) for line in run("info")[1].splitlines() if " " in line.strip())
+    assert words["cache"] == str(tmp_path)
+
+
+def test_info_says_why_there_is_no_engine(run_python):
+    source = "import sys; from unrolled import cli; sys.exit(cli.run(['info']))"
+    out = run_python(source, UNROLLED_ENGINE="off").stdout
+    assert "engine    not available: UNROLLED_ENGINE is 'off'." in out
+
+
+def test_lessons_and_benches_are_listed_with_what_they_take(run):
+    for verb, kind in (("lesson", "lessons"), ("bench", "bench")):
+        heading, *lines = run(verb)[1].splitlines()
+        assert heading.split() == ["name", "what", "takes", "needs"]
+        assert [line.split()[0] for line in lines] == shelf.names(kind)
+
+
+def test_columns_of_numbers_stand_to_the_right(capsys):
+    cli.table(("name", "n"), [("a", "1,000"), ("long", 7)])
+    assert capsys.readouterr().out == "name      n\na     1,000\nlong      7\n"
+    cli.table(("name", "n"), [])
+    assert capsys.readouterr().out == "name  n\n"
