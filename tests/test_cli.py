@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -131,6 +132,56 @@ def test_sentiment_reads_stdin(model):
         out, err = process.communicate(b"good\nawful\n")
     assert [json.loads(line)["label"] for line in out.splitlines()] == ["positive", "negative"]
     assert err.decode().splitlines()[0] == f"model: {model}"
+
+
+TABLE = """\ufeffid;text;"the note"\r
+1;"good; ""great""
+film";x\r
+2;;\r
+\r
+3;awful\r
+4;never seen;z;more\r
+"""
+
+
+def test_predict_gives_every_row_back_with_pythons_answer(run, model, tmp_path):
+    (tmp_path / "in.csv").write_bytes(TABLE.encode("utf-16-le"))
+    status, out, err = run("predict", tmp_path / "in.csv", "-o", tmp_path / "out.csv", "--model", model)
+    assert (status, out) == (0, "")
+    texts = ['good; "great"\nfilm', "", "awful", "never seen"]
+    added = [f";{a.label or ''};{a.confidence!r};{a.status}" for a in unrolled.load(model).predict(texts)]
+    lines = TABLE.split("\r\n")
+    expected = [lines[0] + ";label;confidence;status", lines[1] + added[0], lines[2] + added[1], "",
+                lines[4] + ";" + added[2], lines[5] + added[3], ""]  # fmt: skip
+    assert (tmp_path / "out.csv").read_bytes().decode("utf-16-le").split("\r\n") == expected
+    assert "rows: 4, of which 2 are not as they should be; they were answered as they are" in err
+    assert "row 3 (line 6) has 2 fields, but the header names 3 columns" in err
+
+
+def test_predict_names_the_columns_when_the_wanted_one_is_missing(run, model, tmp_path):
+    (tmp_path / "in.csv").write_text("review,stars\ngood,1\n", encoding="utf-8")
+    status, _, err = run("predict", tmp_path / "in.csv", "-o", tmp_path / "out.csv", "--model", model)
+    assert status == 2
+    assert "has no column 'text'. Its columns: review, stars." in err
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_predict_streams(model):
+    """Answers come out while rows still come in, so that neither side is ever held as a whole."""
+    rows = b"text,n\n" + b"".join(b"good film,%d\n" % n for n in range(20_000))
+    with start("predict", "-", "-o", "-", "--model", model) as process:
+        feed = threading.Thread(target=process.stdin.write, args=[rows])
+        feed.start()
+        early = process.stdout.read(20_000)
+        rest: list[bytes] = []
+        reader = threading.Thread(target=lambda: rest.append(process.stdout.read()))
+        reader.start()
+        feed.join()
+        process.stdin.close()
+        reader.join()
+    answered = (early + rest[0]).splitlines()
+    assert answered[0] == b"text,n,label,confidence,status"
+    assert [line.split(b",")[1] for line in answered[1:]] == [b"%d" % n for n in range(20_000)]
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,11 @@ DEFAULT_MODEL = "reviews"
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of words.")]
 PLAIN: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False, "pretty_exceptions_enable": False}
 
+TextColumn = Annotated[str, typer.Option(help="Name of the column with the texts.")]
+LabelColumn = Annotated[str, typer.Option(help="Name of the column with the labels.")]
+Encoding = Annotated[str | None, typer.Option(help="Encoding of the table.", show_default="found out")]
+Delimiter = Annotated[str | None, typer.Option(help="What stands between fields.", show_default="found out")]
+
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status."""

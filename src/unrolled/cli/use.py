@@ -7,12 +7,13 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import DEFAULT_MODEL, Json, examples, open_model, progress, say, table
+from . import DEFAULT_MODEL, Delimiter, Encoding, Json, TextColumn, examples, open_model, progress, say, table
 
 if TYPE_CHECKING:
     from ..bundle import Prediction
@@ -20,22 +21,30 @@ if TYPE_CHECKING:
     from ..explain import Influence
 
 Model = Annotated[str, typer.Option("--model", "-m", help="A model's name, or the folder of a training run.")]
+TABLE = "A table (CSV, TSV, JSONL, Parquet, or a text a line), or - (stdin)."
 NO_ANSWER = {"empty": "no words", "unknown_words": "no known word"}
 
 
 def add(app: typer.Typer) -> None:
     """Add the three verbs."""
-    app.command(
-        epilog=examples(
-            'unrolled sentiment "This film was just brilliant"', "unrolled sentiment reviews.txt --json"
-        )
-    )(sentiment)
-    app.command(
-        epilog=examples(
-            "unrolled evaluate imdb --split test",
+    for verb, *lines in (
+        (
+            sentiment,
+            'unrolled sentiment "This film was just brilliant"',
+            "unrolled sentiment reviews.txt --json",
+        ),
+        (
+            predict,
+            "unrolled predict reviews.csv -o answers.csv",
+            "unrolled predict - -o - --text-column review",
+        ),
+        (
+            evaluate,
+            "unrolled evaluate imdb",
             "unrolled evaluate held_out.csv --model runs/mine --plots runs/plots",
-        )
-    )(evaluate)
+        ),
+    ):
+        app.command(epilog=examples(*lines))(verb)
 
 
 def sentiment(
@@ -84,6 +93,40 @@ def _in_words(text: str, answer: Prediction, words: list[Influence]) -> str:
     return f"{answer.label}  {answer.confidence:.1%}  {shown}" + (
         f"\n  words that mattered: {mattered}" if words else ""
     )
+
+
+def predict(
+    input_: Annotated[str, typer.Argument(metavar="INPUT", help=TABLE, show_default=False)],
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="The table to write, or - (stdout).", show_default=False)
+    ],
+    model: Model = DEFAULT_MODEL,
+    text_column: TextColumn = "text",
+    encoding: Encoding = None,
+    delimiter: Delimiter = None,
+    batch_size: Annotated[int, typer.Option(help="Rows answered at once.", min=1)] = 256,
+) -> None:
+    """Answer every row of a table: the same rows in the same order, with label, confidence and status added.
+
+    The rows stream through, so that a table of any length fits in memory.
+    """
+    from ..data import open_rows
+
+    bundle = open_model(model)
+    with open_rows(input_, encoding=encoding, delimiter=delimiter) as rows:
+        say(rows.note)
+        at, done, bad = rows.column(text_column), 0, []
+        with rows.writer(output, ["label", "confidence", "status"]) as writer, progress("predicting") as bar:
+            stream = iter(rows)
+            while batch := list(islice(stream, batch_size)):
+                for row, answer in zip(batch, bundle.predict([row.field(at) for row in batch]), strict=True):
+                    writer.write(row, [answer.label or "", repr(answer.confidence), answer.status])
+                bad += [f"{row.place} {row.problem}" for row in batch if row.problem]
+                done += len(batch)
+                bar(done, None)
+    say(f"rows: {done:,}, of which {len(bad):,} are not as they should be; they were answered as they are")
+    if bad:
+        say(f"the first: {bad[0]}")
 
 
 def evaluate(
