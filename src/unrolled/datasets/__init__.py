@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -91,9 +92,11 @@ def resolve(source: str | Path, **options: Any) -> Dataset:
     if name == "-" or Path(source).exists():
         options, name = {"path": source, **options}, "files"
     elif name == "files" or name.lower() not in shelf.names("datasets"):
-        known = ", ".join(n for n in shelf.names("datasets") if n != "files")
+        known = [n for n in shelf.names("datasets") if n != "files"]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
         raise DataError(
-            f"'{name}' is no file or folder, and no dataset of that name is known. Known: {known}."
+            f"There is no file, folder or dataset called '{name}'.{hint} Datasets: {', '.join(known)}."
         )
     found = shelf.find("datasets", name, Dataset)
     known_options = list(inspect.signature(found).parameters)
