@@ -1,0 +1,162 @@
+// The one register tile behind every matrix product of the engine.
+//
+// Each element of a result has one accumulator, which meets its K products in the order of k, whatever tile it
+// lies in and however K is cut into blocks: so a row's bits depend on that row and the weights alone. Columns
+// beyond the last are computed on zeros and not stored; rows beyond the last do not exist.
+#pragma once
+
+#include <algorithm>
+
+#include "engine.h"
+#include "simd.h"
+
+namespace unrolled {
+namespace UNROLLED_ISA_NAME {
+
+constexpr int64_t kPanel = 2 * kLanes;                  // columns of a panel: two vectors
+constexpr int kRows = kRegisters == 32 ? 8 : 6;         // rows of a tile
+constexpr int kAccumulators = kRegisters == 32 ? 16 : 12;
+constexpr int64_t kDepth = 256;                         // steps of k before the next panel: one stays in L1
+
+// Panels side by side for `rows` rows: few rows alone would wait for their own sums.
+constexpr int panels_at_once(int rows) { return rows * 8 <= kAccumulators ? 4 : rows * 4 <= kAccumulators ? 2 : 1; }
+
+inline int64_t panels_of(int64_t columns) { return (columns + kPanel - 1) / kPanel; }
+
+// A matrix (K, N) as panels: panel p is (K, kPanel), columns [p kPanel, (p + 1) kPanel), zeros beyond N.
+struct Panels {
+    float* data;
+    int64_t K, N;
+    int64_t count() const { return panels_of(N); }
+    float* at(int64_t panel) const { return data + panel * K * kPanel; }
+    static int64_t floats(int64_t K, int64_t N) { return panels_of(N) * kPanel * K; }
+};
+
+// Fills panel p from a matrix whose element (k, n) is w[k * down + n * across].
+inline void pack(const Panels& panels, int64_t p, const float* w, int64_t down, int64_t across) {
+    float* to = panels.at(p);
+    const float* from = w + p * kPanel * across;
+    const int64_t columns = std::min(kPanel, panels.N - p * kPanel);
+    for (int64_t k0 = 0; k0 < panels.K; k0 += kLanes) {  // a cache line of each column at a time
+        const int64_t k1 = std::min(k0 + kLanes, panels.K);
+        for (int64_t n = 0; n < kPanel; ++n)
+            for (int64_t k = k0; k < k1; ++k)
+                to[k * kPanel + n] = n < columns ? from[k * down + n * across] : 0.0f;
+    }
+}
+
+// Rows of a product c = finish(init + a W), each by its address. `with` is what Finish looks at.
+struct Product {
+    const float* const* a;
+    const float* const* init;
+    float* const* c;
+    const float* const* with;
+    int64_t rows;
+};
+
+struct Plain {
+    static constexpr bool kLooks = false;
+    static Vector apply(Vector z, Vector) { return z; }
+};
+
+template <class Finish, int R, int P>
+void tile(const Product& product, int64_t row, const Panels& w, int64_t p, int64_t k0, int64_t k1) {
+    const int64_t column = p * kPanel, step = w.K * kPanel;
+    const float* panel = w.at(p);
+    const float* a[R];
+    Vector sum[R][2 * P];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+        a[r] = product.a[row + r];
+        const float* from = (k0 == 0 ? product.init[row + r] : product.c[row + r]) + column;
+#pragma GCC unroll 8
+        for (int v = 0; v < 2 * P; ++v) sum[r][v] = load_some(from + v * kLanes, w.N - column - v * kLanes);
+    }
+    for (int64_t k = k0; k < k1; ++k) {
+        Vector wk[2 * P];
+#pragma GCC unroll 8
+        for (int v = 0; v < 2 * P; ++v) wk[v] = load(panel + v / 2 * step + k * kPanel + v % 2 * kLanes);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+            const Vector ak = fill(a[r][k]);
+#pragma GCC unroll 8
+            for (int v = 0; v < 2 * P; ++v) sum[r][v] = fma(ak, wk[v], sum[r][v]);
+        }
+    }
+    const bool last = k1 == w.K;
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+        float* to = product.c[row + r] + column;
+#pragma GCC unroll 8
+        for (int v = 0; v < 2 * P; ++v) {
+            const int64_t left = w.N - column - v * kLanes;
+            Vector look{};
+            if (Finish::kLooks && last) look = load_some(product.with[row + r] + column + v * kLanes, left);
+            store_some(to + v * kLanes, last ? Finish::apply(sum[r][v], look) : sum[r][v], left);
+        }
+    }
+}
+
+// `rows` rows, 1 to R, of panels [p, end): returns the panel after those that it computed.
+template <class Finish, int R = kRows>
+int64_t tiles(int rows, const Product& product, int64_t row, const Panels& w, int64_t p, int64_t end, int64_t k0,
+              int64_t k1) {
+    if constexpr (R > 1) {
+        if (rows < R) return tiles<Finish, R - 1>(rows, product, row, w, p, end, k0, k1);
+    }
+    constexpr int P = panels_at_once(R);
+    if (P > 1 && p + P <= end) {
+        tile<Finish, R, P>(product, row, w, p, k0, k1);
+        return p + P;
+    }
+    tile<Finish, R, 1>(product, row, w, p, k0, k1);
+    return p + 1;
+}
+
+// c = finish(init + a W) for panels [begin, end) of W.
+template <class Finish>
+void multiply(const Product& product, const Panels& w, int64_t begin, int64_t end) {
+    const int64_t groups = (product.rows + kRows - 1) / kRows;
+    for (int64_t k0 = 0; k0 < w.K; k0 += kDepth) {
+        const int64_t k1 = std::min(k0 + kDepth, w.K);
+        for (int64_t p = begin, next; p < end && groups > 0; p = next) {
+            next = p + 1;
+            for (int64_t g = 0; g < groups; ++g) {
+                const int64_t row = g * product.rows / groups, rows = (g + 1) * product.rows / groups - row;
+                // Several panels at once only where one group is all there is.
+                const int64_t last = groups == 1 ? end : p + 1;
+                next = tiles<Finish>(static_cast<int>(rows), product, row, w, p, last, k0, k1);
+            }
+        }
+    }
+}
+
+// One tile of c (+)= a^T b over n rows: a[k * lda + r], and the kPanel columns at b[k].
+template <int R>
+void outer_tile(int rows, const float* a, int64_t lda, const float* const* b, int64_t offset, int64_t n, float* c,
+                int64_t ldc, int64_t left, bool add) {
+    if constexpr (R > 1) {
+        if (rows < R) return outer_tile<R - 1>(rows, a, lda, b, offset, n, c, ldc, left, add);
+    }
+    Vector sum[R][2] = {};
+    for (int64_t k = 0; k < n; ++k) {
+        const Vector b0 = load(b[k] + offset), b1 = load(b[k] + offset + kLanes);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+            const Vector ak = fill(a[k * lda + r]);
+            sum[r][0] = fma(ak, b0, sum[r][0]);
+            sum[r][1] = fma(ak, b1, sum[r][1]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+        for (int v = 0; v < 2; ++v) {
+            float* to = c + r * ldc + v * kLanes;
+            const Vector before = add ? load_some(to, left - v * kLanes) : Vector{};
+            store_some(to, before + sum[r][v], left - v * kLanes);
+        }
+}
+
+}  // namespace UNROLLED_ISA_NAME
+}  // namespace unrolled
