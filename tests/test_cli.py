@@ -20,6 +20,8 @@ import typer
 import unrolled
 from tiny_model import tiny_bundle
 from unrolled import cli, shelf
+from unrolled.datasets.files import read
+from unrolled.evaluate import evaluate
 from unrolled.explain import explain, strongest
 
 Run = Callable[..., "tuple[int, str, str]"]
@@ -162,7 +164,7 @@ def test_predict_names_the_columns_when_the_wanted_one_is_missing(run, model, tm
     (tmp_path / "in.csv").write_text("review,stars\ngood,1\n", encoding="utf-8")
     status, _, err = run("predict", tmp_path / "in.csv", "-o", tmp_path / "out.csv", "--model", model)
     assert status == 2
-    assert "has no column 'text'. Its columns: review, stars." in err
+    assert "has the columns review, stars. Say which one holds the texts: --text-column NAME." in err
     assert not (tmp_path / "out.csv").exists()
 
 
@@ -184,6 +186,106 @@ def test_predict_streams(model):
     assert [line.split(b",")[1] for line in answered[1:]] == [b"%d" % n for n in range(20_000)]
 
 
+@pytest.fixture
+def labelled(tmp_path) -> Path:
+    """48 reviews of 8 films; what is said of a film decides its label."""
+    rows = [
+        f"{'good great' if film % 2 else 'bad awful'} film number {n},{'pos' if film % 2 else 'neg'},film {film}"
+        for film in range(8)
+        for n in range(6)
+    ]
+    file = tmp_path / "labelled.csv"
+    file.write_text("\n".join(["review,stars,film", *rows, ""]), encoding="utf-8")
+    return file
+
+
+TRAIN = ("--text-column", "review", "--label-column", "stars", "--learning-rate", "0.02", "--batch-size", "8")
+
+
+def test_train_evaluate_and_use(run, labelled, tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
+    folder = tmp_path / "mine"
+    arguments = ["train", "sentiment", labelled, "-o", folder, "--split-by", "film", "--epochs", "6", *TRAIN]
+    status, out, err = run(*arguments)
+    assert status == 0, err
+    heading, *rows = [line.split() for line in out.splitlines()]
+    assert heading == ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"]
+    assert [row[0] for row in rows] == list("123456")
+    assert err.splitlines()[-1] == f"model: {folder}"
+
+    status, out, err = run("evaluate", labelled, "--model", folder, "--json", *TRAIN[:4])
+    flat = json.loads(out)
+    assert (status, flat["n"], flat["accuracy"]) == (0, 48, 1.0)
+    assert flat == evaluate(unrolled.load(folder), read(labelled, "review", "stars")).to_dict()
+    assert f"{labelled}: utf-8, separated by commas, 3 columns" in err
+
+    assert json.loads(run("sentiment", "a great film", "-m", folder, "--json")[1])["label"] == "pos"
+    assert run(*arguments)[0] == 2
+    assert "holds a run already. Continue it with --resume" in run(*arguments)[2]
+    assert run(*arguments, "--resume")[0] == 0
+
+
+def test_training_stops_at_a_bad_row_unless_told_to_skip(run, labelled, tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
+    with labelled.open("a", encoding="utf-8") as file:
+        file.write(",pos,film 1\n")
+    arguments = ["train", "sentiment", labelled, "-o", tmp_path / "mine", "--epochs", "1", *TRAIN]
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "")
+    assert "row 49 (line 50) has nothing in the column 'review'." in err
+    assert "--skip-bad" in err
+    status, _, err = run(*arguments, "--skip-bad")
+    assert status == 0, err
+    assert "1 rows left out" in err
+
+
+def test_evaluate_in_words_and_pictures(run, model, tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra 'plot')")
+    (tmp_path / "t.jsonl").write_text(
+        "".join(
+            json.dumps({"text": text, "y": label}) + "\n"
+            for text, label in [
+                ("good film", "positive"),
+                ("awful", "negative"),
+                ("bad great", "negative"),
+                ("xyz", "positive"),
+            ]
+        ),
+        encoding="utf-8",
+    )
+    pictures = tmp_path / "new" / "pictures"
+    status, out, err = run(
+        "evaluate", tmp_path / "t.jsonl", "-m", model, "--label-column", "y", "--plots", pictures
+    )
+    assert status == 0, err
+    first, _, *lines = out.splitlines()
+    assert first == "n 4, of which 1 without a known word"
+    figures = {line.split()[0]: line.split()[1] for line in lines if line and not line.startswith("true")}
+    assert figures["accuracy"] == "0.5000"
+    table = [line.split() for line in lines[-3:]]
+    assert table == [["true,", "predicted:", "negative", "positive"], ["negative", "1", "1"], ["positive", "1", "1"]]
+    assert {file.name for file in pictures.iterdir()} == {"confusion.png", "reliability.png"}
+    assert f"picture: {pictures / 'confusion.png'}" in err
+
+
+def test_training_draws_its_history(run, labelled, tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra 'plot')")
+    run(
+        "train",
+        "sentiment",
+        labelled,
+        "-o",
+        tmp_path / "mine",
+        "--epochs",
+        "2",
+        "--plots",
+        tmp_path / "p",
+        *TRAIN,
+    )
+    assert (tmp_path / "p" / "history.png").stat().st_size > 5000
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -193,7 +295,7 @@ def test_predict_streams(model):
         (["train", "sentimnt"], "There is no task called 'sentimnt'. Did you mean 'sentiment'?"),
         (["data", "imbd"], "There is no dataset called 'imbd'. Did you mean 'imdb'?"),
         (["list", "cell"], "There is no list called 'cell'. Did you mean 'cells'?"),
-        (["evaluate", "imbd"], "'imbd' is no file or folder, and no dataset of that name is known."),
+        (["evaluate", "imbd"], "There is no file, folder or dataset called 'imbd'. Did you mean 'imdb'?"),
         (["sentimnt"], "No such command 'sentimnt'."),
         (["sentiment", "good", "--wrds", "2"], "No such option"),
         (["sentiment"], "Missing argument"),

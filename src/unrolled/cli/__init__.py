@@ -12,8 +12,9 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
-from typing import TYPE_CHECKING, Annotated, Any, TextIO, get_type_hints
+from dataclasses import Field, asdict, dataclass, field, fields
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeVar, get_type_hints
 
 import typer
 from typer.core import TyperGroup
@@ -22,15 +23,54 @@ from ..errors import UnrolledError, UsageError
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
+    from ..datasets import Dataset, Examples
 
+Options = TypeVar("Options")
 DEFAULT_MODEL = "reviews"
+INPUT = "A table (CSV, TSV, JSONL, Parquet), a folder of texts per label, - (stdin), or a dataset's name."
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of words.")]
 PLAIN: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False, "pretty_exceptions_enable": False}
 
-TextColumn = Annotated[str, typer.Option(help="Name of the column with the texts.")]
-LabelColumn = Annotated[str, typer.Option(help="Name of the column with the labels.")]
-Encoding = Annotated[str | None, typer.Option(help="Encoding of the table.", show_default="found out")]
-Delimiter = Annotated[str | None, typer.Option(help="What stands between fields.", show_default="found out")]
+Model = Annotated[str, typer.Option("--model", "-m", help="A model's name, or the folder of a training run.")]
+
+
+def option(default: Any, help: str, shown: str = "") -> Any:
+    """A dataclass field that `with_options` turns into an option; `shown` is what its help calls the default."""
+    return field(default=default, metadata={"help": help, "shown": shown})
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How labelled examples are read: options of every verb that reads them."""
+
+    text_column: str | None = option(None, "Column with the texts.", '"text", or the only one')
+    label_column: str | None = option(None, "Column with the labels; a folder of texts per label needs none.")
+    encoding: str | None = option(None, "Encoding of a table.", "found out")
+    delimiter: str | None = option(None, "What stands between a table's fields.", "found out")
+    skip_bad: bool = option(False, "Leave out rows that cannot be used, and count them.")
+    data: str | None = option(
+        None, "Where a named dataset is kept.", "$UNROLLED_DATA, the cache, or a download"
+    )
+
+    def open(self, source: str, **more: Any) -> Dataset:
+        """The table, the folder or the named dataset `source`; `more` are options of it that may be None."""
+        from ..datasets import resolve
+
+        given = {name: value for name, value in (asdict(self) | more).items() if value not in (None, False)}
+        if source == "-" or os.path.exists(source):
+            return resolve(source, **given)
+        with progress("downloading") as bar:
+            return resolve(source, progress=bar, **given)
+
+
+def load_split(dataset: Dataset, split: str) -> Examples:
+    """The examples of `split`, or all of a source that is not divided; stderr says how they were read."""
+    found = dataset.load(split if split in dataset.splits or len(dataset.splits) > 1 else dataset.splits[0])
+    if found.note:
+        say(found.note)
+    if found.skipped:
+        say(f"{found.skipped:,} rows left out")
+    return found
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -139,41 +179,49 @@ def shelf_group(
     return ShelfGroup
 
 
-def with_options(
-    function: Callable[..., None], kind: type, *, without: Sequence[str] = ()
-) -> Callable[..., None]:
-    """`function(..., **options)` with one option for each field of the dataclass `kind` in its signature.
+def with_options(function: Callable[..., None], *kinds: type, without: str = "") -> Callable[..., None]:
+    """`function(..., **options)` with one option for each field of the dataclasses `kinds` in its signature.
 
-    A field's help is its metadata "help", or its line under "Attributes:" in the docstring of `kind`. Whether a
-    value makes sense is left to `kind`, so that Python and the command line say the same.
+    A field's help is its metadata "help", or its line under "Attributes:" in the docstring of its class. Whether
+    a value makes sense is left to the class, so that Python and the command line say the same.
     """
-    hints, own = get_type_hints(kind), get_type_hints(function, include_extras=True)
-    described = _attributes(kind)
-    parameters = [
-        p.replace(annotation=own[p.name])
-        for p in inspect.signature(function).parameters.values()
-        if p.kind is not p.VAR_KEYWORD
-    ]
-    for entry in fields(kind):
-        if entry.name not in without:
-            text = entry.metadata.get("help") or described[entry.name]
-            parameters.append(
-                inspect.Parameter(
-                    entry.name,
-                    inspect.Parameter.KEYWORD_ONLY,
-                    default=typer.Option(entry.default, help=text),
-                    annotation=hints[entry.name],
-                )
-            )
-    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    function.__annotations__ = {p.name: p.annotation for p in parameters}
-    return function
+    hints = get_type_hints(function, include_extras=True)
+    own = inspect.signature(function).parameters.values()
+    parameters = [p.replace(annotation=hints[p.name]) for p in own if p.kind is not p.VAR_KEYWORD]
+    for kind in kinds:
+        parameters += [_parameter(kind, entry) for entry in fields(kind) if entry.name != without]
+
+    @wraps(function)
+    def call(**given: Any) -> None:
+        function(**given)
+
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in parameters}
+    return call
+
+
+def _parameter(kind: type, entry: Field[Any]) -> inspect.Parameter:
+    text = entry.metadata.get("help") or _attributes(kind)[entry.name]
+    shown = entry.metadata.get("shown") or ("none" if entry.default in (None, "") else True)
+    name = f"--{entry.name.replace('_', '-')}"  # given, so that a switch gets no second name "--no-..."
+    return inspect.Parameter(
+        entry.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=typer.Option(entry.default, name, help=text, show_default=shown),
+        annotation=get_type_hints(kind)[entry.name],
+    )
+
+
+def taken(kind: type[Options], options: dict[str, Any], **more: Any) -> Options:
+    """`kind` made from its fields in `options`, which are taken out."""
+    names = [entry.name for entry in fields(kind) if entry.name in options]  # type: ignore[arg-type]
+    return kind(**{name: options.pop(name) for name in names}, **more)
 
 
 def _attributes(kind: type) -> dict[str, str]:
     _, _, listed = (inspect.getdoc(kind) or "").partition("Attributes:\n")
     entries = re.findall(r"^    (\w+): (.+(?:\n     .+)*)", listed, re.MULTILINE)
-    return {name: " ".join(text.split()).capitalize() for name, text in entries}
+    return {name: text[0].upper() + " ".join(text[1:].split()) for name, text in entries}
 
 
 @contextmanager

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .. import shelf
 from ..errors import need
-from . import PLAIN, examples, progress, say, shelf_group, with_options
+from . import (
+    INPUT,
+    PLAIN,
+    Reading,
+    examples,
+    load_split,
+    progress,
+    say,
+    shelf_group,
+    taken,
+    with_options,
+)
+
+if TYPE_CHECKING:
+    from ..config import RunConfig
+    from ..datasets import Examples
+    from ..tasks import Task
 
 
 def add(app: typer.Typer) -> None:
@@ -37,56 +53,73 @@ def _tasks() -> list[str]:
 
 def _train(name: str) -> Callable[..., None]:
     from ..config import RunConfig
+    from ..tasks import Task
+
+    kind = shelf.find("tasks", name, Task)
 
     def train(
         input_: Annotated[str, typer.Argument(metavar="INPUT", help=INPUT, show_default=False)],
         output: Annotated[
             Path, typer.Option("--output", "-o", help="Folder of the run.", show_default=False)
         ],
+        split_by: Annotated[
+            str | None, typer.Option(help=SPLIT_BY, show_default="none; imdb: the film")
+        ] = None,
         resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
+        plots: Annotated[Path | None, typer.Option(help="Folder for pictures.", show_default="none")] = None,
         **options: Any,
     ) -> None:
-        config = RunConfig(task=name, **{key: options.pop(key) for key in list(options) if key in settings})
-        _run(config, input_, output, resume)
+        config = taken(RunConfig, options, task=name)
+        need("torch", "train", "Training")
+        dataset = Reading(**options).open(input_, group_column=split_by)
+        rows = _run(kind, load_split(dataset, "train"), config, output, resume=resume)
+        if plots:
+            from .. import report
 
-    settings = {entry.name for entry in fields(RunConfig)}
+            say(f"picture: {report.history(plots / 'history.png', rows)}")
+
     train.__doc__ = f"Train a {name} model. One row of figures per epoch on stdout, progress on stderr."
-    return with_options(train, RunConfig, without=["task"])
+    train.examples = examples(  # type: ignore[attr-defined]
+        f"unrolled train {name} imdb -o runs/imdb",
+        f"unrolled train {name} mine.csv --text-column review --label-column stars -o runs/mine",
+    )
+    return with_options(train, RunConfig, Reading, without="task")
 
 
-INPUT = "A table (CSV, TSV, JSONL, Parquet), a folder of texts per label, - (stdin), or a dataset's name."
+SPLIT_BY = "Column of what validation must not share with training: the film, the author."
 
 
-def _run(config: Any, source: str, folder: Path, resume: bool) -> None:
-    need("torch", "train", "Training")
+def _run(
+    kind: type[Task], labelled: Examples, config: RunConfig, folder: Path, *, resume: bool
+) -> list[dict[str, float]]:
     from .. import recipe
-    from ..datasets import resolve
-    from ..tasks import Task
 
-    loaded = resolve(source).load("train")
+    rows: list[dict[str, float]] = []
+
+    def on_epoch(row: dict[str, float]) -> None:
+        rows.append(row)
+        _print_row(row)
+
     with progress("training") as bar:
         recipe.run(
-            shelf.find("tasks", config.task, Task),  # type: ignore[type-abstract]
-            loaded,
+            kind,
+            labelled,
             config,
             folder,
             resume=resume,
             on_batch=lambda done, batches: bar(done.epoch * batches + done.batch, config.epochs * batches),
-            on_epoch=_row,
+            on_epoch=on_epoch,
         )
     say(f"model: {folder}")
+    return rows
 
 
-def _row(row: dict[str, float]) -> None:
+def _print_row(row: dict[str, float]) -> None:
     names = [name for name in row if name not in ("epoch", "seconds")]
     if row["epoch"] == 1:
         print("epoch  " + "  ".join(f"{name:>12}" for name in names) + "  seconds")
-    print(
-        f"{int(row['epoch']):>5}  "
-        + "  ".join(f"{row[name]:>12.4f}" for name in names)
-        + f"  {row['seconds']:>7.1f}",
-        flush=True,
-    )
+    figures = "  ".join(f"{row[name]:>12.4f}" for name in names)
+    print(f"{int(row['epoch']):>5}  {figures}  {row['seconds']:>7.1f}", flush=True)
 
 
 def _downloads() -> list[str]:
@@ -94,11 +127,19 @@ def _downloads() -> list[str]:
 
 
 def _data(name: str) -> Callable[..., None]:
+    from ..datasets import Dataset
+
+    module = sys.modules[shelf.find("datasets", name, Dataset).__module__]
+
     def data(
         output: Annotated[
             Path, typer.Option("--output", "-o", help="Folder to put it in.", show_default=False)
         ],
     ) -> None:
-        print(output)
+        with progress(f"downloading {name}") as bar:
+            path = module.download(output, progress=bar)
+        print(path)
 
+    data.__doc__ = f"Fetch {name} as it was published, and nothing else. Prints where it lies."
+    data.examples = examples(f"unrolled data {name} -o data", f"unrolled data {name} -o .")  # type: ignore[attr-defined]
     return data

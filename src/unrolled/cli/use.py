@@ -13,15 +13,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import DEFAULT_MODEL, Delimiter, Encoding, Json, TextColumn, examples, open_model, progress, say, table
+from . import (
+    DEFAULT_MODEL,
+    INPUT,
+    Json,
+    Model,
+    Reading,
+    examples,
+    load_split,
+    open_model,
+    progress,
+    say,
+    table,
+    with_options,
+)
 
 if TYPE_CHECKING:
     from ..bundle import Prediction
     from ..evaluate import Evaluation
     from ..explain import Influence
 
-Model = Annotated[str, typer.Option("--model", "-m", help="A model's name, or the folder of a training run.")]
 TABLE = "A table (CSV, TSV, JSONL, Parquet, or a text a line), or - (stdin)."
+TextColumn = Annotated[
+    str | None, typer.Option(help="Column with the texts.", show_default='"text", or the only one')
+]
+Encoding = Annotated[str | None, typer.Option(help="Encoding of the table.", show_default="found out")]
+Delimiter = Annotated[str | None, typer.Option(help="What stands between fields.", show_default="found out")]
 NO_ANSWER = {"empty": "no words", "unknown_words": "no known word"}
 
 
@@ -44,13 +61,15 @@ def add(app: typer.Typer) -> None:
             "unrolled evaluate held_out.csv --model runs/mine --plots runs/plots",
         ),
     ):
-        app.command(epilog=examples(*lines))(verb)
+        app.command(epilog=examples(*lines))(with_options(verb, Reading) if verb is evaluate else verb)
 
 
 def sentiment(
     texts: Annotated[
         list[str],
-        typer.Argument(help="Texts; a file or - (stdin) stands for one text a line.", show_default=False),
+        typer.Argument(
+            help="Texts; a file stands for its rows or lines, - for those of stdin.", show_default=False
+        ),
     ],
     model: Model = DEFAULT_MODEL,
     words: Annotated[int, typer.Option(help="How many of the words that mattered most to show.", min=0)] = 5,
@@ -68,17 +87,22 @@ def sentiment(
 
 def _lines(arguments: list[str]) -> Iterator[str]:
     for argument in arguments:
-        if argument == "-":
-            yield from _not_blank(sys.stdin)
+        if argument == "-":  # line by line, so that a person can type and read in turn
+            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
         elif os.path.isfile(argument):
-            with open(argument, encoding="utf-8-sig", errors="replace") as file:
-                yield from _not_blank(file)
+            yield from _texts_of(argument)
         else:
             yield argument
 
 
-def _not_blank(lines: Any) -> Iterator[str]:
-    return (line.rstrip("\r\n") for line in lines if line.strip())
+def _texts_of(path: str) -> Iterator[str]:
+    from ..data import KINDS, open_rows
+    from ..datasets.files import text_column
+
+    known = any(path.lower().endswith(suffixes) for suffixes in KINDS.values())
+    with open_rows(path, kind=None if known else "plain") as rows:
+        at = text_column(rows)
+        yield from (text for row in rows if (text := row.field(at)).strip())
 
 
 def _as_json(text: str, answer: Prediction, words: list[Influence]) -> str:
@@ -101,7 +125,7 @@ def predict(
         str, typer.Option("--output", "-o", help="The table to write, or - (stdout).", show_default=False)
     ],
     model: Model = DEFAULT_MODEL,
-    text_column: TextColumn = "text",
+    text_column: TextColumn = None,
     encoding: Encoding = None,
     delimiter: Delimiter = None,
     batch_size: Annotated[int, typer.Option(help="Rows answered at once.", min=1)] = 256,
@@ -111,11 +135,12 @@ def predict(
     The rows stream through, so that a table of any length fits in memory.
     """
     from ..data import open_rows
+    from ..datasets.files import text_column as find_text_column
 
     bundle = open_model(model)
     with open_rows(input_, encoding=encoding, delimiter=delimiter) as rows:
         say(rows.note)
-        at, done, bad = rows.column(text_column), 0, []
+        at, done, bad = find_text_column(rows, text_column), 0, []
         with rows.writer(output, ["label", "confidence", "status"]) as writer, progress("predicting") as bar:
             stream = iter(rows)
             while batch := list(islice(stream, batch_size)):
@@ -130,28 +155,20 @@ def predict(
 
 
 def evaluate(
-    input_: Annotated[
-        str,
-        typer.Argument(
-            metavar="INPUT",
-            help="A table, a folder of texts per label, - (stdin), or a dataset's name.",
-            show_default=False,
-        ),
-    ],
+    input_: Annotated[str, typer.Argument(metavar="INPUT", help=INPUT, show_default=False)],
     model: Model = DEFAULT_MODEL,
-    split: Annotated[str, typer.Option(help="Which part of a dataset; a file has one part only.")] = "test",
-    plots: Annotated[
-        Path | None, typer.Option(help="Folder for pictures of the result.", show_default="none")
-    ] = None,
+    split: Annotated[str, typer.Option(help="Part of a dataset; a table is one part.")] = "test",
+    plots: Annotated[Path | None, typer.Option(help="Folder for pictures.", show_default="none")] = None,
     as_json: Json = False,
+    **options: Any,
 ) -> None:
     """Accuracy, F1, ROC AUC, calibration and confusion matrix on labelled texts, with 95% intervals."""
     from .. import evaluate as measure
-    from ..datasets import resolve
 
     bundle = open_model(model)
+    labelled = load_split(Reading(**options).open(input_), split)
     with progress("evaluating") as on_batch:
-        found = measure.evaluate(bundle, resolve(input_).load(split), on_batch=on_batch)
+        found = measure.evaluate(bundle, labelled, on_batch=on_batch)
     if as_json:
         print(json.dumps(found.to_dict()))
     else:
