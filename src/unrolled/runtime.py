@@ -89,7 +89,10 @@ class Runtime:
         if isinstance(layer, net.SimpleRNN):
             return self._recur(i, x, sequences=layer.return_sequences)
         assert isinstance(layer, net.Dense)
-        return ACTIVATIONS[layer.activation](x @ self._weight(i, "weight").T + self._weight(i, "bias"))
+        rows = x.reshape(-1, x.shape[-1])
+        # The engine's product, not BLAS: a row's answer must not depend on what else is in the batch.
+        logits = kernels.input_table(rows, self._weight(i, "weight"), self._weight(i, "bias"))
+        return ACTIVATIONS[layer.activation](logits.reshape(*x.shape[:-1], layer.units))
 
     def _recur(self, i: int, x: Array, *, sequences: bool) -> Array:
         layer = self.network.layers[i]
