@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -405,3 +407,23 @@ def test_columns_of_numbers_stand_to_the_right(capsys):
     assert capsys.readouterr().out == "name      n\na     1,000\nlong      7\n"
     cli.table(("name", "n"), [])
     assert capsys.readouterr().out == "name  n\n"
+
+
+def commands_of_the_page() -> list[list[str]]:
+    """Every command in a code block of docs/cli.md, in order."""
+    page = (Path(__file__).parents[1] / "docs" / "cli.md").read_text(encoding="utf-8")
+    blocks = page.split("```")[1::2]
+    return [shlex.split(line) for block in blocks for line in block.strip().splitlines()]
+
+
+def test_the_commands_of_the_page_run(run, tmp_path, monkeypatch):
+    pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra 'plot')")
+    shutil.copytree(Path(__file__).parent / "tiny", tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    commands = commands_of_the_page()
+    assert len(commands) >= 17
+    for program, *arguments in commands:
+        assert program == "unrolled"
+        status, out, err = run(*arguments)
+        assert (status, bool(out) or "-o" in arguments) == (0, True), (arguments, err)
