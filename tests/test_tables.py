@@ -391,12 +391,15 @@ def test_what_was_asked_wrongly_is_said(tmp_path: Path) -> None:
         open_rows(_renamed(tmp_path).rename(tmp_path / "x.parquet"), encoding="utf-8")
     with pytest.raises(UnknownNameError, match="no kind of table called 'excel'"):
         open_rows(TINY / "reviews.csv", kind="excel")
-    with open_rows(TINY / "reviews.csv") as rows:
-        with pytest.raises(UsageError, match=r"ends in '.jsonl'.*a name that ends in .csv or .tsv"):
-            rows.writer(tmp_path / "out.jsonl", ["p"]).__enter__()
-    with open_rows(TINY / "semicolon-cp1252.csv") as rows:
-        with pytest.raises(DataError, match="cannot be written in cp1252.*Convert that file to UTF-8"):
-            rows.writer(tmp_path / "out.csv", ["Привет"]).__enter__()
+    wrong_end = (TINY / "reviews.csv", "out.jsonl", r"ends in '.jsonl'.*a name that ends in .csv or .tsv")
+    no_letter = (
+        TINY / "semicolon-cp1252.csv",
+        "out.csv",
+        "cannot be written in cp1252.*Convert that file to UTF-8",
+    )
+    for source, output, expected in (wrong_end, no_letter):
+        with pytest.raises(UsageError, match=expected):
+            predict(source, tmp_path / output, ("Привет", "p"))
     assert not (tmp_path / "out.csv").exists()
 
 
