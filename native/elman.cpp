@@ -93,8 +93,6 @@ bool same_start(const unrolled_elman& c) {
 bool followed(const unrolled_elman& c) {
     if (c.size != sizeof c || c.T < 0 || c.B < 0 || c.H < 1 || c.V < 0 || c.T * c.B >= INT32_MAX) return false;
     if (!c.w_hh || (c.tokens ? !c.table && !c.embedding : !c.x.data || !c.w_ih || c.D < 1)) return false;
-    for (int64_t b = 0; c.lengths && b < c.B; ++b)
-        if (c.lengths[b] < 0 || c.lengths[b] > c.T) return false;
     return true;
 }
 
@@ -102,6 +100,8 @@ bool followed(const unrolled_elman& c) {
 int prepare(Call& call, uint8_t*& met) {
     const unrolled_elman& c = call.c;
     if (!followed(c)) return UNROLLED_BAD_CALL;
+    for (int64_t b = 0; c.lengths && b < c.B; ++b)
+        if (c.lengths[b] < 0 || c.lengths[b] > c.T) return UNROLLED_BAD_LENGTH;
     int64_t* begins = nullptr;
     if (c.tokens) {
         met = call.scratch.zeros<uint8_t>(c.V);

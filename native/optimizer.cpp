@@ -42,7 +42,7 @@ void update_rows(const unrolled_rmsprop& call, int64_t begin, int64_t end) {
 int rmsprop(const unrolled_rmsprop* call) {
     if (call->size != sizeof *call || call->rows < 0 || call->columns < 0) return UNROLLED_BAD_CALL;
     for (int64_t i = 0; i < call->count; ++i)
-        if (call->ids[i] < (i ? call->ids[i - 1] + 1 : 0) || call->ids[i] >= call->rows) return UNROLLED_BAD_CALL;
+        if (call->ids[i] < (i ? call->ids[i - 1] + 1 : 0) || call->ids[i] >= call->rows) return UNROLLED_BAD_IDS;
     const int64_t some = std::max<int64_t>(1, 4096 / std::max<int64_t>(1, call->columns));
     share((call->rows + some - 1) / some, [&](int64_t i) {
         const int64_t begin = i * some, end = std::min(begin + some, call->rows);

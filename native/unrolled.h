@@ -17,8 +17,10 @@ extern "C" {
 enum unrolled_status {
     UNROLLED_OK = 0,
     UNROLLED_BAD_TOKEN = 1,  /* a token is not in [0, V) */
-    UNROLLED_BAD_CALL = 2,   /* the descriptor cannot be followed: wrong size, missing array, length beyond T */
-    UNROLLED_NO_MEMORY = 3
+    UNROLLED_BAD_CALL = 2,   /* the descriptor cannot be followed: wrong size, missing array */
+    UNROLLED_NO_MEMORY = 3,
+    UNROLLED_BAD_LENGTH = 4, /* a length is not in [0, T] */
+    UNROLLED_BAD_IDS = 5     /* ids are not ascending rows of the weight */
 };
 
 enum unrolled_activation { UNROLLED_TANH = 0, UNROLLED_RELU = 1 };

@@ -1,0 +1,277 @@
+"""The recurrent neuron as torch operators: differentiable, and opaque to torch.compile.
+
+The operators stand in `torch.ops.unrolled`, each with a fake implementation (shapes only), wrapped in an
+`autograd.Function`. Tensors are float32 on the CPU: ask `kernels.supports` before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from ..errors import UsageError
+from . import native, supports
+
+TORCH = native.Arrays(
+    torch.empty, lambda shape: torch.empty(shape, dtype=torch.int64), Tensor.data_ptr, Tensor.stride
+)
+
+
+def elman(
+    x: Tensor, w_ih: Tensor, w_hh: Tensor, b: Tensor | None = None, h_0: Tensor | None = None,
+    *, lengths: Tensor | None = None, nonlinearity: str = "tanh", reverse: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """`kernels.elman` on tensors, differentiable in x, h_0 and the weights.
+
+    Args:
+        x: (T, B, D), any strides.
+        w_ih: (H, D).
+        w_hh: (H, H).
+        b: (H,).
+        h_0: (B, H); zeros by default.
+        lengths: (B,) integers from 0 to T.
+        nonlinearity: "tanh" or "relu".
+        reverse: read each row from its last step to its first.
+
+    Returns:
+        output (T, B, H) and h_n (B, H).
+
+    Raises:
+        ShapeError: shapes that do not fit each other.
+        UsageError: what the engine does not take: `kernels.supports` tells; a length outside 0 to T.
+    """
+    weights = _ready(w_ih, w_hh, b, h_0, lengths)
+    native.check(tuple(x.shape), "x (T, B, D)", weights, nonlinearity)
+    given = (_last_axis(_taken(x)), *weights, nonlinearity, reverse)
+    return _Elman.apply(*given) if _differentiated(x, *weights) else _run(_elman, *given)
+
+
+def elman_tokens(
+    tokens: Tensor, embedding: Tensor, w_ih: Tensor, w_hh: Tensor, b: Tensor | None = None, h_0: Tensor | None = None,
+    *, lengths: Tensor | None = None, nonlinearity: str = "tanh", prefix_token: int = 0,
+    return_sequences: bool = False, sparse: bool = False,
+) -> tuple[Tensor | None, Tensor]:  # fmt: skip
+    """`elman` of the rows `tokens` (T, B) of `embedding` (V, D), with each word multiplied by W_ih once.
+
+    Rows that begin with a run of `prefix_token` share it: it is computed once, forward and backward. The result
+    is the same to the bit.
+
+    Args:
+        sparse: give the embedding's gradient as a coalesced sparse tensor of the words met (not while
+            torch.compile traces).
+
+    Returns:
+        output (T, B, H) with `return_sequences`, else None, and h_n (B, H).
+
+    Raises:
+        ShapeError: shapes that do not fit each other.
+        UsageError: what the engine does not take; a token without a row; a length outside 0 to T.
+    """
+    weights = _ready(w_ih, w_hh, b, h_0, lengths)
+    native.check((*tokens.shape, embedding.shape[-1]), "tokens (T, B)", weights, nonlinearity)
+    if h_0 is not None and h_0.requires_grad:
+        prefix_token = -1  # the gradient of each row's own h_0 needs its own way back
+    differentiated = _differentiated(embedding, *weights)
+    given = (
+        tokens.to(torch.int32), _taken(embedding).contiguous(), *weights,
+        nonlinearity, prefix_token, return_sequences,
+    )  # fmt: skip
+    if differentiated:
+        h_n, *kept = _Tokens.apply(*given, sparse and not torch.compiler.is_compiling())
+    else:
+        h_n, *kept = _run(_tokens, *given, False)
+    return (kept[0] if return_sequences else None), h_n
+
+
+def _taken(tensor: Tensor) -> Tensor:
+    """The tensor; raises UsageError with the reason if the engine does not take it."""
+    if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+        raise UsageError(supports("elman", dtype=tensor.dtype, device=tensor.device.type).reason)
+    return tensor
+
+
+def _ready(*given: Tensor | None) -> native.Weights:
+    *weights, lengths = given
+    ready = [None if tensor is None else _taken(tensor).contiguous() for tensor in weights]
+    return native.Weights(*ready, None if lengths is None else lengths.to("cpu", torch.int64).contiguous())
+
+
+def _last_axis(tensor: Tensor) -> Tensor:
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+def _differentiated(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
+def _run(function: Callable[..., Any], *given: Any) -> Any:
+    """Call the function itself, or through torch's dispatcher where somebody traces: that costs 8 us more."""
+    if torch.compiler.is_compiling() or type(given[0]) not in (Tensor, nn.Parameter):
+        return getattr(torch.ops.unrolled, function.__name__.lstrip("_"))(*given)
+    return function(*given)
+
+
+def _elman(x: Tensor, *given: Any) -> tuple[Tensor, Tensor]:
+    *weights, f, reverse = given
+    return native.forward(TORCH, x, native.Weights(*weights), native.Options(f, reverse))
+
+
+def _elman_backward(x: Tensor, *given: Any) -> list[Tensor]:
+    *weights, f, reverse, output, d_output, d_h_n, want_x, want_h_0 = given
+    options, wanted = native.Options(f, reverse), (want_x, want_h_0)
+    return _listed(
+        native.backward(TORCH, x, native.Weights(*weights), options, output, d_output, d_h_n, wanted)
+    )
+
+
+def _tokens(tokens: Tensor, embedding: Tensor, *given: Any) -> list[Tensor]:
+    *weights, f, prefix_token, sequences, keep = given
+    kept, h_n = native.forward_tokens(
+        TORCH, tokens, embedding, native.Weights(*weights), native.Options(f, False, prefix_token),
+        sequences=sequences, keep=keep,
+    )  # fmt: skip
+    return [h_n, *(tensor for tensor in kept if tensor is not None)]
+
+
+def _tokens_backward(tokens: Tensor, embedding: Tensor, *given: Any) -> list[Tensor]:
+    *weights, f, prefix_token, sequences, kept, d_output, d_h_n, sparse, want_h_0 = given
+    states, prefix = kept
+    output, states = (states, None) if sequences else (None, states)
+    found = native.backward_tokens(
+        TORCH, tokens, embedding, native.Weights(*weights), native.Options(f, False, prefix_token),
+        native.Kept(output, states, prefix),
+        d_output, d_h_n, sparse=sparse, want_h_0=want_h_0,
+    )  # fmt: skip
+    return _listed(found)
+
+
+def _listed(found: native.Gradients) -> list[Tensor]:
+    """Weights first, then those that may be missing."""
+    return [found.w_ih, found.w_hh, found.b, *(g for g in (found.x, found.ids, found.h_0) if g is not None)]
+
+
+class _Elman(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *given: Any) -> Any:
+        output, h_n = _run(_elman, *given)
+        ctx.save_for_backward(*given[:6], output)
+        ctx.options = given[6:]
+        ctx.set_materialize_grads(False)
+        return output, h_n
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_output: Tensor | None, d_h_n: Tensor | None) -> Any:
+        *given, output = ctx.saved_tensors
+        want_x, *_, want_h_0 = ctx.needs_input_grad[:5]
+        d_output, d_h_n = _gradients(d_output, d_h_n)
+        w_ih, w_hh, b, *more = _run(
+            _elman_backward, *given, *ctx.options, output, d_output, d_h_n, want_x, want_h_0
+        )
+        h_0 = more.pop() if want_h_0 else None
+        return (
+            (more[0] if want_x else None),
+            w_ih,
+            w_hh,
+            (None if given[3] is None else b),
+            h_0,
+            None,
+            None,
+            None,
+        )
+
+
+class _Tokens(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *given: Any) -> Any:
+        sequences, sparse = given[9:]
+        h_n, *kept = _run(_tokens, *given[:10], True)
+        ctx.save_for_backward(*given[:7], *kept)
+        ctx.options, ctx.sequences, ctx.sparse = given[7:9], sequences, sparse
+        ctx.set_materialize_grads(False)
+        return (h_n, kept[0]) if sequences else (h_n,)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_h_n: Tensor | None, d_output: Tensor | None = None) -> Any:
+        *given, states, prefix = ctx.saved_tensors
+        want_h_0 = ctx.needs_input_grad[5]
+        d_output, d_h_n = _gradients(d_output, d_h_n)
+        w_ih, w_hh, b, rows, *more = _run(
+            _tokens_backward, *given, *ctx.options, ctx.sequences, [states, prefix], d_output, d_h_n,
+            ctx.sparse, want_h_0,
+        )  # fmt: skip
+        h_0 = more.pop() if want_h_0 else None
+        if ctx.sparse:
+            rows = torch.sparse_coo_tensor(
+                more[0][None], rows, given[1].shape, is_coalesced=True, check_invariants=False
+            )
+        return None, rows, w_ih, w_hh, (None if given[4] is None else b), h_0, *[None] * 5
+
+
+def _gradients(d_output: Tensor | None, d_h_n: Tensor | None) -> tuple[Tensor | None, ...]:
+    return (
+        None if d_output is None else _last_axis(d_output),
+        None if d_h_n is None else d_h_n.contiguous(),
+    )
+
+
+def _fake_elman(x: Tensor, w_ih: Tensor, w_hh: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    hidden = w_hh.shape[0]
+    return x.new_empty(*x.shape[:2], hidden), x.new_empty(x.shape[1], hidden)
+
+
+def _fake_elman_backward(*given: Any) -> list[Tensor]:
+    x, w_ih, w_hh, *_, want_x, want_h_0 = given
+    return _fake_gradients(x, w_ih, w_hh, [x] * want_x, x.shape[1], want_h_0)
+
+
+def _fake_tokens(tokens: Tensor, embedding: Tensor, w_ih: Tensor, w_hh: Tensor, *given: Any) -> list[Tensor]:
+    sequences, keep = given[-2:]
+    (steps, batch), hidden = tokens.shape, w_hh.shape[0]
+    states = [(steps, batch, hidden)] if sequences else [(steps * batch, hidden)] * keep
+    sizes = [(batch, hidden), *states, *[(steps + 1, hidden)] * keep]
+    return [embedding.new_empty(size) for size in sizes]
+
+
+def _fake_tokens_backward(*given: Any) -> list[Tensor]:
+    tokens, embedding, w_ih, w_hh, *_, want_h_0 = given
+    return _fake_gradients(embedding, w_ih, w_hh, [embedding], tokens.shape[1], want_h_0)
+
+
+def _fake_gradients(
+    like: Tensor, w_ih: Tensor, w_hh: Tensor, inputs: list[Tensor], batch: int, want_h_0: bool
+) -> list[Tensor]:
+    hidden = w_hh.shape[0]
+    sizes = [
+        w_ih.shape,
+        w_hh.shape,
+        (hidden,),
+        *(tensor.shape for tensor in inputs),
+        *[(batch, hidden)] * want_h_0,
+    ]
+    return [like.new_empty(size) for size in sizes]
+
+
+_WEIGHTS = "Tensor w_ih, Tensor w_hh, Tensor? b, Tensor? h_0, Tensor? lengths, str f"
+_X, _WORDS = (
+    f"Tensor x, {_WEIGHTS}, bool reverse",
+    f"Tensor tokens, Tensor embedding, {_WEIGHTS}, int prefix_token",
+)
+_GRADIENTS = "Tensor? d_output, Tensor? d_h_n"
+_library = torch.library.Library("unrolled", "DEF")
+for _schema, _function, _fake in (
+    (f"elman({_X}) -> (Tensor, Tensor)", _elman, _fake_elman),
+    (f"elman_backward({_X}, Tensor output, {_GRADIENTS}, bool want_x, bool want_h_0) -> Tensor[]",
+     _elman_backward, _fake_elman_backward),
+    (f"tokens({_WORDS}, bool sequences, bool keep) -> Tensor[]", _tokens, _fake_tokens),
+    (f"tokens_backward({_WORDS}, bool sequences, Tensor[] kept, {_GRADIENTS}, bool sparse, bool want_h_0) "
+     "-> Tensor[]", _tokens_backward, _fake_tokens_backward),
+):  # fmt: skip
+    _name = _library.define(_schema)
+    _library.impl(_name, _function, "CPU")
+    torch.library.register_fake(f"unrolled::{_name}", _fake, lib=_library)
