@@ -72,5 +72,7 @@ def cached(path: Path, build: Callable[[], Arrays]) -> Arrays:
 
 
 def _open(path: Path) -> Arrays:
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is missing or damaged")
     found: Arrays = np.load(path, allow_pickle=False)
     return found
