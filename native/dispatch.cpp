@@ -64,15 +64,26 @@ struct Available {
 const Available available;
 std::atomic<const Table*> chosen{available.best};
 
+// A descriptor of another size comes from another version of the library.
+template <class Call>
+int run(int (*kernel)(const Call*), const Call* call) {
+    if (!call || call->size != sizeof *call) return UNROLLED_BAD_CALL;
+    const FlushDenormals flush;
+    return kernel(call);
+}
+
 }  // namespace
 
 const Table& kernels() { return *chosen.load(std::memory_order_relaxed); }
 
 }  // namespace unrolled
 
+using unrolled::kernels;
+using unrolled::run;
+
 const char* unrolled_isas(void) { return unrolled::available.names; }
 
-const char* unrolled_isa(void) { return unrolled::kernels().isa; }
+const char* unrolled_isa(void) { return kernels().isa; }
 
 int32_t unrolled_use_isa(const char* name) {
     for (const unrolled::Choice& choice : unrolled::kChoices) {
@@ -83,22 +94,10 @@ int32_t unrolled_use_isa(const char* name) {
     return 1;
 }
 
-int unrolled_elman_forward(const unrolled_elman* call) {
-    const unrolled::FlushDenormals flush;
-    return unrolled::kernels().elman_forward(call);
-}
+int unrolled_elman_forward(const unrolled_elman* call) { return run(kernels().elman_forward, call); }
 
-int unrolled_elman_backward(const unrolled_elman* call) {
-    const unrolled::FlushDenormals flush;
-    return unrolled::kernels().elman_backward(call);
-}
+int unrolled_elman_backward(const unrolled_elman* call) { return run(kernels().elman_backward, call); }
 
-int unrolled_input_table(const unrolled_table* call) {
-    const unrolled::FlushDenormals flush;
-    return unrolled::kernels().input_table(call);
-}
+int unrolled_input_table(const unrolled_table* call) { return run(kernels().input_table, call); }
 
-int unrolled_rmsprop_update(const unrolled_rmsprop* call) {
-    const unrolled::FlushDenormals flush;
-    return unrolled::kernels().rmsprop(call);
-}
+int unrolled_rmsprop_update(const unrolled_rmsprop* call) { return run(kernels().rmsprop, call); }

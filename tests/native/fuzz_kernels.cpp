@@ -178,7 +178,7 @@ struct Gradients {
         if (has_output) call.d_output = output.steps();
         call.d_h_n = h_n.data();
         call.d_w_hh = w_hh.data();
-        call.d_h_0 = h_0.data();
+        if (c.prefix_token < 0) call.d_h_0 = h_0.data();  // else the beginning may be shared, and its gradient is not kept
         if (c.with_table) return;
         call.d_w_ih = w_ih.data();
         call.d_bias = bias.data();
@@ -246,7 +246,7 @@ void expect_rows_of_words(const Case& c, const Gradients& g, const ExpectedGradi
 void expect_gradients(Case& c, Reference& reference, Gradients& g) {
     const ExpectedGradients expected(c, reference, g);
     expect_close(g.w_hh.data(), expected.w_hh);
-    expect_close(g.h_0.data(), expected.h_0);
+    if (c.prefix_token < 0) expect_close(g.h_0.data(), expected.h_0);
     if (c.with_table) return;
     expect_close(g.w_ih.data(), expected.w_ih);
     expect_close(g.bias.data(), expected.bias);
@@ -295,7 +295,7 @@ void the_update_agrees(Random& random) {
         v[i] = 0.9 * square[i] + 0.1 * g * g;
         w[i] = weight[i] - 0.01 * g / std::sqrt(v[i] + 1e-7);
     }
-    const unrolled_rmsprop call{sizeof(unrolled_rmsprop), rows, columns, count, weight.data(), square.data(),
+    const unrolled_rmsprop call{sizeof(unrolled_rmsprop), rows, columns, by_id ? count : 0, weight.data(), square.data(),
                                 gradient.data(), by_id ? ids.data() : nullptr, 0.01f, 0.9f, 1e-7f};
     EXPECT(unrolled_rmsprop_update(&call) == UNROLLED_OK);
     expect_close(weight.data(), w);
@@ -314,7 +314,7 @@ void wrong_calls_are_refused(Random& random) {
     c.lengths[random.whole(0, c.B - 1)] = random.chance(50) ? -1 : c.T + 1;
     call = c.call();
     call.lengths = c.lengths.data();
-    EXPECT(unrolled_elman_forward(&call) == UNROLLED_BAD_CALL);
+    EXPECT(unrolled_elman_forward(&call) == UNROLLED_BAD_LENGTH);
     if (!c.by_token) return;
     c.lengths = Array<int64_t>(c.B, c.T);
     c.tokens[random.whole(0, c.T * c.B - 1)] = static_cast<int32_t>(random.chance(50) ? -1 : c.V);
