@@ -93,6 +93,26 @@ def test_the_dictionary_is_flat_and_holds_n_intervals_and_counts(found):
     )
 
 
+def test_the_interval_of_f1_is_that_of_the_share_it_follows_from():
+    found = three_classes()
+    counts = found.confusion
+    right, union = counts[1, 1], counts[1].sum() + counts[:, 1].sum() - counts[1, 1]
+    ends = [2 * share / (1 + share) for share in metrics.wilson_interval(right, union)]
+    assert found.intervals["f1_so so"] == pytest.approx(ends)
+    assert found.figures["f1_so so"] == pytest.approx(2 * right / (union + right))
+    assert ends[0] < found.figures["f1_so so"] < ends[1]
+    assert found.intervals["recall_so so"] == metrics.wilson_interval(right, counts[1].sum())
+    assert found.intervals["precision_so so"] == metrics.wilson_interval(right, counts[:, 1].sum())
+
+
+def test_a_perfect_answer_on_few_examples_is_not_certain():
+    found = Evaluation(("a", "b"), np.array([0, 0, 1, 1]), np.array([[0.9, 0.1]] * 2 + [[0.2, 0.8]] * 2))
+    for name in ("accuracy", "recall_a", "precision_b", "f1_a"):
+        low, high = found.intervals[name]
+        assert low < 0.75, name
+        assert high == 1
+
+
 def test_the_bootstrap_covers_what_resampling_examples_gives():
     found = three_classes()
     rng = np.random.default_rng(11)
@@ -120,7 +140,9 @@ def test_progress_reaches_the_end():
 
 
 def test_examples_that_cannot_be_compared():
-    with pytest.raises(DataError, match="have no labels, so nothing can be compared. Name the column"):
+    with pytest.raises(
+        DataError, match="have no labels, so nothing can be compared. Name their column: --label-column NAME."
+    ):
         evaluate(tiny_bundle(), Examples(["good"]))
     with pytest.raises(DataError, match="There are no examples to evaluate on"):
         evaluate(tiny_bundle(), Examples([], []))

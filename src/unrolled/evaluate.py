@@ -69,17 +69,25 @@ class Evaluation:
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
-        """95% intervals: accuracy by Wilson, roc_auc (two classes) by DeLong, F1 and recall by bootstrap.
+        """95% intervals of the figures that counts decide, and of roc_auc with two classes.
 
-        The bootstrap draws the examples again 1,000 times, seed 0, and takes the 2.5% and 97.5% points.
+        Shares (accuracy, precision, recall) by Wilson. F1 = 2J / (1 + J), where J = TP / (TP + FP + FN) is a share
+        too, so its ends follow from J's. Macro figures by bootstrap: the examples are drawn again 1,000 times, seed
+        0, and the 2.5% and 97.5% points taken. roc_auc by DeLong.
         """
-        right = int(np.diagonal(self.confusion).sum())
-        found = {"accuracy": metrics.wilson_interval(right, self.n)}
-        drawn = _from_counts(metrics.bootstrap_counts(self.confusion), self.labels)
-        for name, values in drawn.items():
-            low, high = np.percentile(values, [2.5, 97.5])
+        counts, found = self.confusion, {}
+        for k, label in enumerate(self.labels):
+            right, true, said = int(counts[k, k]), int(counts[k].sum()), int(counts[:, k].sum())
+            found[f"recall_{label}"] = metrics.wilson_interval(right, true)
+            found[f"precision_{label}"] = metrics.wilson_interval(right, said)
+            low, high = metrics.wilson_interval(right, true + said - right)
+            found[f"f1_{label}"] = (2 * low / (1 + low), 2 * high / (1 + high))
+        found["accuracy"] = metrics.wilson_interval(int(np.trace(counts)), self.n)
+        drawn = _from_counts(metrics.bootstrap_counts(counts), self.labels)
+        for name in ("macro_f1", "macro_recall"):
+            low, high = np.percentile(drawn[name], [2.5, 97.5])
             found[name] = float(low), float(high)
-        if len(self.labels) == 2 and "roc_auc" in self.figures:
+        if len(self.labels) == 2:
             found["roc_auc"] = metrics.roc_auc_interval(self.truth, self.probabilities[:, 1])
         return {name: pair for name, pair in found.items() if np.isfinite(pair).all()}
 
@@ -124,7 +132,7 @@ def evaluate(
     """
     if examples.labels is None:
         raise DataError(
-            "The examples have no labels, so nothing can be compared. Name the column with the labels."
+            "The examples have no labels, so nothing can be compared. Name their column: --label-column NAME."
         )
     if not len(examples):
         raise DataError("There are no examples to evaluate on.")

@@ -79,7 +79,7 @@ def _facts() -> dict[str, object]:
 def _in_words(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {'yes' if held else 'no'}" for name, held in value.items()) or "unknown"
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    return (", ".join(value) or "none") if isinstance(value, list) else str(value)
 
 
 def _extras() -> dict[str, bool]:

@@ -71,6 +71,8 @@ def _train(name: str) -> Callable[..., None]:
     ) -> None:
         config = taken(RunConfig, options, task=name)
         need("torch", "train", "Training")
+        if plots:
+            need("matplotlib", "plot", "Drawing")
         dataset = Reading(**options).open(input_, group_column=split_by)
         rows = _run(kind, load_split(dataset, "train"), config, output, resume=resume)
         if plots:

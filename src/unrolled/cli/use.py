@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import need
 from . import (
     DEFAULT_MODEL,
     INPUT,
@@ -110,7 +111,8 @@ def _as_json(text: str, answer: Prediction, words: list[Influence]) -> str:
 
 
 def _in_words(text: str, answer: Prediction, words: list[Influence]) -> str:
-    shown = text if len(text) <= 72 else f"{text[:69]}..."
+    line = " ".join(text.split())
+    shown = line if len(line) <= 72 else f"{line[:69]}..."
     if answer.label is None:
         return f"no answer: {NO_ANSWER[answer.status]}  {shown}"
     mattered = ", ".join(f"{word.word} ({word.contribution:+.2f})" for word in words)
@@ -149,9 +151,11 @@ def predict(
                 bad += [f"{row.place} {row.problem}" for row in batch if row.problem]
                 done += len(batch)
                 bar(done, None)
-    say(f"rows: {done:,}, of which {len(bad):,} are not as they should be; they were answered as they are")
+    say(f"rows: {done:,}")
     if bad:
-        say(f"the first: {bad[0]}")
+        say(
+            f"{len(bad):,} of them are not as they should be and were answered as they are; the first: {bad[0]}"
+        )
 
 
 def evaluate(
@@ -165,6 +169,8 @@ def evaluate(
     """Accuracy, F1, ROC AUC, calibration and confusion matrix on labelled texts, with 95% intervals."""
     from .. import evaluate as measure
 
+    if plots:
+        need("matplotlib", "plot", "Drawing")
     bundle = open_model(model)
     labelled = load_split(Reading(**options).open(input_), split)
     with progress("evaluating") as on_batch:
