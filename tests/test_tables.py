@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sys
+import threading
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -237,6 +239,23 @@ def test_output_appears_only_when_it_is_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no named pipes")
+def test_pipes_are_read_and_written_and_links_stay(tmp_path: Path) -> None:
+    content = (TINY / "semicolon-cp1252.csv").read_bytes()
+    for name in ("in", "out"):
+        os.mkfifo(tmp_path / name)
+    feeding = threading.Thread(target=(tmp_path / "in").write_bytes, args=(content,))
+    found: list[bytes] = []
+    reading = threading.Thread(target=lambda: found.append((tmp_path / "out").read_bytes()))
+    feeding.start(), reading.start()
+    assert predict(tmp_path / "in", tmp_path / "out") == 12
+    feeding.join(), reading.join()
+    (tmp_path / "link.csv").symlink_to(tmp_path / "file.csv")
+    assert predict(TINY / "semicolon-cp1252.csv", tmp_path / "link.csv") == 12
+    assert (tmp_path / "link.csv").is_symlink()
+    assert found == [(tmp_path / "file.csv").read_bytes()]
+
+
 def test_input_and_output_may_be_one_file(csv_file: Make) -> None:
     path = csv_file(b"text\na\n")
     predict(path, path)
@@ -391,7 +410,7 @@ def test_what_was_asked_wrongly_is_said(tmp_path: Path) -> None:
         open_rows(_renamed(tmp_path).rename(tmp_path / "x.parquet"), encoding="utf-8")
     with pytest.raises(UnknownNameError, match="no kind of table called 'excel'"):
         open_rows(TINY / "reviews.csv", kind="excel")
-    wrong_end = (TINY / "reviews.csv", "out.jsonl", r"ends in '.jsonl'.*a name that ends in .csv or .tsv")
+    wrong_end = (TINY / "reviews.csv", "out.jsonl", "another kind of table.*a name that ends in .csv or .tsv")
     no_letter = (
         TINY / "semicolon-cp1252.csv",
         "out.csv",

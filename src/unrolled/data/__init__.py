@@ -12,8 +12,8 @@ import io
 import itertools
 import os
 import re
+import secrets
 import sys
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -72,32 +72,31 @@ class Rows(AbstractContextManager["Rows"], ABC):
     """A table that is read once from its first row to its last.
 
     Attributes:
+        source: what it is read from.
         name: of the source, for messages.
         columns: names of the columns.
         note: how the source is read ("utf-8, separated by commas, 3 columns"), to be said once.
-        kind: the file of this room that reads it.
         output_kind: the kind of table that its writer writes.
     """
 
-    name: str
     columns: list[str]
     note: str
     output_kind: str
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.name = source.name
 
     @abstractmethod
     def __iter__(self) -> Iterator[Row]:
         """The rows in order."""
 
     @abstractmethod
-    def close(self) -> None:
-        """Let the source go."""
-
-    @abstractmethod
     def start(self, file: BinaryIO, added: Sequence[str]) -> Writer:
         """Write what precedes the first row into `file`; gives the writer of the rows."""
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self.source.close()
 
     def column(self, name: str) -> int:
         """Where the column `name` stands.
@@ -136,16 +135,11 @@ class Rows(AbstractContextManager["Rows"], ABC):
         Raises:
             UsageError: `output` is named as another kind of table.
         """
-        suffix = Path(output).suffix.lower()
-        if (
-            suffix
-            and suffix not in KINDS[self.output_kind]
-            and any(suffix in kind for kind in KINDS.values())
-        ):
-            expected = " or ".join(KINDS[self.output_kind])
+        kind = _kind_by_name(Path(output))
+        if kind not in (None, self.output_kind):
             raise UsageError(
-                f"{output} ends in '{suffix}', but rows of {self.name} are written as they are read. "
-                f"Give the output a name that ends in {expected}."
+                f"{output} is the name of another kind of table, but rows of {self.name} are written as they "
+                f"are read. Give the output a name that ends in {' or '.join(KINDS[self.output_kind])}."
             )
         with _sink(output) as file:
             writer = self.start(file, self.free_names(added))
@@ -159,7 +153,8 @@ class Source:
     Attributes:
         name: for messages.
         path: None for the standard input.
-        head: its first bytes, at most 1 MiB (of the standard input 64 KiB); none of a folder.
+        stream: what is left after the head.
+        head: its first bytes, at most 1 MiB (of a stream 64 KiB); none of a folder.
         encoding: how its text is read; found out by `text`.
         mark: the byte order mark that it begins with, or nothing.
         errors: how bytes that are no text pass through `text` and back again unchanged.
@@ -171,29 +166,25 @@ class Source:
         if self.path and not self.path.exists():
             raise DataError(f"There is no file or folder {path}.")
         self._wanted = encoding
-        self._stream: BinaryIO | None = None
-        self.head = b""
-        if self.path is None or self.path.is_file():
-            self._stream = open(self.path, "rb") if self.path else sys.stdin.buffer  # noqa: SIM115 - see close
-            self.head = self._stream.read(_HEAD if self.path else _STDIN_HEAD)
+        self._is_file = self.path is not None and self.path.is_file()
+        if self.path is not None and self.path.is_dir():
+            self.stream: BinaryIO = io.BytesIO()
+        else:
+            self.stream = open(self.path, "rb") if self.path else sys.stdin.buffer  # noqa: SIM115 - see close
+        self.head = self.stream.read(_HEAD if self._is_file else _STREAM_HEAD)
 
     def text(self) -> TextIO:
-        """Its text from the start, line ends as they are.
-
-        Raises:
-            UsageError: there is no such encoding.
-        """
-        assert self._stream is not None
+        """Its text from the start, line ends as they are."""
         self.encoding, self.mark = find_encoding(self.head, self._chunks(), self._wanted)
         # Neither way changes a byte, and both leave a mark in the text that `damage` finds.
         self.errors = "surrogatepass" if self.encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
-        binary = io.BufferedReader(_Joined(self.head[len(self.mark) :], self._stream))
+        binary = io.BufferedReader(_Joined(self.head[len(self.mark) :], self.stream))
         return io.TextIOWrapper(binary, self.encoding, self.errors, newline="")
 
     def _chunks(self) -> Iterator[bytes]:
-        """All of a file; of the standard input whole lines of its head."""
-        if self.path is None:
-            yield self.head if len(self.head) < _STDIN_HEAD else self.head[: self.head.rfind(b"\n") + 1]
+        """All of a file; of a stream whole lines of its head."""
+        if self.path is None or not self._is_file:
+            yield self.head if len(self.head) < _STREAM_HEAD else self.head[: self.head.rfind(b"\n") + 1]
             return
         with open(self.path, "rb") as file:
             while chunk := file.read(_HEAD):
@@ -210,8 +201,8 @@ class Source:
 
     def close(self) -> None:
         """Let the file go."""
-        if self._stream and self.path:
-            self._stream.close()
+        if self.path:
+            self.stream.close()
 
 
 class _Joined(io.RawIOBase):
@@ -230,7 +221,7 @@ class _Joined(io.RawIOBase):
         return len(block)
 
 
-_HEAD, _STDIN_HEAD = 1 << 20, 1 << 16
+_HEAD, _STREAM_HEAD = 1 << 20, 1 << 16
 _NO_TEXT = re.compile("[\ud800-\udfff]")
 _MARKS = {
     "utf-32-le": codecs.BOM_UTF32_LE,  # before utf-16-le, whose mark it begins with
@@ -252,8 +243,7 @@ def find_encoding(head: bytes, chunks: Iterator[bytes], wanted: str | None = Non
         chunks: all of it.
         wanted: the encoding that somebody gave.
 
-    Raises:
-        UsageError: `wanted` is no encoding.
+    Raises UsageError where `wanted` is no encoding.
     """
     try:
         name = codecs.lookup(wanted).name.removesuffix("-sig") if wanted else ""
@@ -304,55 +294,56 @@ def open_rows(
         raise UnknownNameError("kind of table", kind, KINDS)
     source = Source(path, encoding)
     try:
-        return _open(source, kind or _kind_of(source), delimiter, encoding)
+        kind = kind or _kind_of(source)
+        if delimiter is not None and kind != "delimited":
+            raise UsageError(f"A delimiter stands in CSV and TSV tables; {source.name} is read as {kind}.")
+        if encoding is not None and kind == "parquet":
+            raise UsageError(f"{source.name} is a Parquet file, which has no encoding to choose.")
+        options = [delimiter] if kind == "delimited" else []
+        return shelf.find("data", kind, Rows)(source, *options)
     except BaseException:
         source.close()
         raise
 
 
-def _open(source: Source, kind: str, delimiter: str | None, encoding: str | None) -> Rows:
-    if delimiter is not None and kind != "delimited":
-        raise UsageError(f"A delimiter stands in CSV and TSV tables; {source.name} is read as {kind}.")
-    if encoding is not None and kind == "parquet":
-        raise UsageError(f"{source.name} is a Parquet file, which has no encoding to choose.")
-    found = shelf.find("data", kind, Rows)
-    return found(source, delimiter) if kind == "delimited" else found(source)  # type: ignore[call-arg]
+def _kind_by_name(path: Path) -> str | None:
+    return next((kind for kind, endings in KINDS.items() if path.suffix.lower() in endings), None)
 
 
 def _kind_of(source: Source) -> str:
     if source.path is not None and source.path.is_dir():
         return "plain"
-    suffix = source.path.suffix.lower() if source.path else ""
-    by_name = next((kind for kind, suffixes in KINDS.items() if suffix in suffixes), None)
-    marks = tuple(_MARKS.values())
-    first = source.head[:64].replace(b"\0", b"").lstrip(b"".join(marks) + b" \t\r\n")[:1]
+    by_name = _kind_by_name(source.path) if source.path else None
+    first = source.head[:64].replace(b"\0", b"").lstrip(b"".join(_MARKS.values()) + b" \t\r\n")[:1]
     return by_name or ("jsonlines" if first == b"{" else "delimited")
 
 
 @contextmanager
 def _sink(output: str | Path) -> Iterator[BinaryIO]:
+    path = Path(output)
     if str(output) == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
+    elif (
+        path.exists() and not path.is_file()
+    ):  # a pipe or a device: nothing that a file could take the place of
+        with open(path, "wb") as file:
+            yield file
     else:
-        with replacing(Path(output)) as file:
+        with replacing(path) as file:
             yield file
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file that takes the place of `path` when the block ends well, and leaves no trace when it does not."""
+    path = path.resolve()  # the file behind a link is replaced, not the link
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(part, "xb") as file:
             yield file
-        if os.name == "posix":
-            # mkstemp's files are for their owner alone; a result is as public as any other new file.
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(name, 0o666 & ~mask)
-        os.replace(name, path)
+        os.replace(part, path)
     except BaseException:
-        os.unlink(name)
+        part.unlink(missing_ok=True)
         raise

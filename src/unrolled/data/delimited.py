@@ -68,8 +68,7 @@ class Delimited(Rows):
     def __init__(self, source: Source, delimiter: str | None = None) -> None:
         if delimiter is not None and len(delimiter) != 1:
             raise UsageError(f"The delimiter is '{delimiter}'; it must be one character.")
-        self.source = source
-        self.name = source.name
+        super().__init__(source)
         self._tape = _Tape(source.text())
         sample = io.TextIOWrapper(
             io.BytesIO(source.head[len(source.mark) :]), source.encoding, "replace", newline=""
@@ -131,9 +130,6 @@ class Delimited(Rows):
 
     def start(self, file: BinaryIO, added: Sequence[str]) -> Writer:
         return _DelimitedWriter(self, file, added)
-
-    def close(self) -> None:
-        self.source.close()
 
 
 @final

@@ -23,8 +23,7 @@ class JsonLines(Rows):
     output_kind = "jsonlines"
 
     def __init__(self, source: Source) -> None:
-        self.source = source
-        self.name = source.name
+        super().__init__(source)
         self._file = source.text()
         self._lines = 0
         self.tail = ""
@@ -61,9 +60,6 @@ class JsonLines(Rows):
     def start(self, file: BinaryIO, added: Sequence[str]) -> Writer:
         file.write(self.source.mark)
         return _JsonLinesWriter(self, file, added)
-
-    def close(self) -> None:
-        self.source.close()
 
 
 @final

@@ -19,14 +19,13 @@ class Parquet(Rows):
     output_kind = "parquet"
 
     def __init__(self, source: Source) -> None:
-        self.name = source.name
+        super().__init__(source)
         if source.path is None:
             raise DataError("Parquet cannot be read from the standard input. Give a file.")
-        source.close()
         arrow = need("pyarrow", "parquet", "Reading Parquet")
         parquet = need("pyarrow.parquet", "parquet", "Reading Parquet")
         try:
-            self._file = parquet.ParquetFile(source.path)
+            self._file = parquet.ParquetFile(source.stream)
         except (arrow.ArrowInvalid, OSError) as error:
             raise DataError(f"{self.name} is not a Parquet file ({error}).") from error
         self.schema = self._file.schema_arrow
@@ -43,9 +42,6 @@ class Parquet(Rows):
 
     def start(self, file: BinaryIO, added: Sequence[str]) -> Writer:
         return _ParquetWriter(self.schema, file, added)
-
-    def close(self) -> None:
-        self._file.close()
 
 
 @final

@@ -24,8 +24,7 @@ class Plain(Rows):
     output_kind = "delimited"
 
     def __init__(self, source: Source) -> None:
-        self.source = source
-        self.name = source.name
+        super().__init__(source)
         self._paths: list[Path] | None = None
         if source.path is None or not source.path.is_dir():
             self.columns = ["text"]
@@ -58,9 +57,6 @@ class Plain(Rows):
 
     def start(self, file: BinaryIO, added: Sequence[str]) -> Writer:
         return _PlainWriter(file, [*self.columns, *added])
-
-    def close(self) -> None:
-        self.source.close()
 
 
 @final

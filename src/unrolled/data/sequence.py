@@ -12,7 +12,7 @@ from ..errors import ShapeError, UsageError
 
 
 def pad_sequences(
-    sequences: Sequence[Any],
+    sequences: Sequence[Any] | NDArray[Any],
     maxlen: int | None = None,
     dtype: DTypeLike = "int32",
     padding: str = "pre",
@@ -57,7 +57,7 @@ def pad_sequences(
     return padded
 
 
-def _lengths(sequences: Sequence[Any]) -> list[int]:
+def _lengths(sequences: Sequence[Any] | NDArray[Any]) -> list[int]:
     lengths = []
     for i, row in enumerate(sequences):
         try:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EngineError
-from .library import engine
+from . import engine
 
 SKIP = -1
 """As `unseen`: words that are not in the list leave no id behind. As `prefix`: nothing stands before a text."""
