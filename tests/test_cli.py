@@ -274,6 +274,33 @@ def test_evaluate_in_words_and_pictures(run, model, tmp_path):
     assert f"picture: {pictures / 'confusion.png'}" in err
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are those of POSIX here")
+def test_the_bar_is_on_the_terminal_and_the_rows_where_they_belong(labelled, tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
+    bar, terminal = os.openpty()
+    command = [
+        sys.executable,
+        "-m",
+        "unrolled",
+        "train",
+        "sentiment",
+        labelled,
+        "-o",
+        tmp_path / "mine",
+        *TRAIN,
+    ]
+    settings = {**os.environ, "PYTHONPATH": str(SOURCE), "TERM": "xterm"}
+    settings.pop("NO_COLOR", None)
+    done = subprocess.run(
+        [*command, "--epochs", "2"], stdout=subprocess.PIPE, stderr=terminal, env=settings, check=True
+    )
+    os.close(terminal)
+    shown = os.read(bar, 1 << 16).decode()
+    os.close(bar)
+    assert [line.split()[0] for line in done.stdout.decode().splitlines()] == ["epoch", "1", "2"]
+    assert "training" in shown
+
+
 def test_training_draws_its_history(run, labelled, tmp_path):
     pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
     pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra 'plot')")
