@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -291,14 +291,23 @@ def test_the_bar_is_on_the_terminal_and_the_rows_where_they_belong(labelled, tmp
     ]
     settings = {**os.environ, "PYTHONPATH": str(SOURCE), "TERM": "xterm"}
     settings.pop("NO_COLOR", None)
+    shown: list[bytes] = []
+    reader = threading.Thread(target=lambda: shown.extend(_until_closed(bar)))
+    reader.start()
     done = subprocess.run(
         [*command, "--epochs", "2"], stdout=subprocess.PIPE, stderr=terminal, env=settings, check=True
     )
     os.close(terminal)
-    shown = os.read(bar, 1 << 16).decode()
+    reader.join()
     os.close(bar)
     assert [line.split()[0] for line in done.stdout.decode().splitlines()] == ["epoch", "1", "2"]
-    assert "training" in shown
+    assert b"training" in b"".join(shown)
+
+
+def _until_closed(terminal: int) -> Iterator[bytes]:
+    with suppress(OSError):  # which Linux gives where others give the end of a file
+        while block := os.read(terminal, 1 << 16):
+            yield block
 
 
 def test_training_draws_its_history(run, labelled, tmp_path):
