@@ -86,7 +86,7 @@ class LessonBench(Bench):
             f"{self.train_reviews} reviews to train on, {self.test_reviews} to predict, {self.length} steps each"
         )
         with ExitStack() as stack:
-            sides = {
+            sides: dict[str, Side] = {
                 "unrolled": Ours(self, reviews),
                 "torch": Torch(self, reviews),
                 **self._peers(reviews, stack),
@@ -131,7 +131,9 @@ class LessonBench(Bench):
         x, test = x[: self.train_reviews], test[: self.test_reviews]
         self.train_reviews, self.test_reviews = len(x), len(test)
         return Reviews(
-            pad_sequences(x, self.length), y[: len(x)].astype(np.float32), pad_sequences(test, self.length)
+            pad_sequences(list(x), self.length),
+            y[: len(x)].astype(np.float32),
+            pad_sequences(list(test), self.length),
         )
 
     def order(self) -> np.ndarray:
