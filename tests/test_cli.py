@@ -310,6 +310,24 @@ def _until_closed(terminal: int) -> Iterator[bytes]:
             yield block
 
 
+@pytest.mark.parametrize(
+    ("missing", "arguments", "purpose", "command"),
+    [
+        ("torch", ["train", "sentiment"], "Training", 'pip install "unrolled[train]" -c constraints.txt'),
+        ("matplotlib", ["evaluate"], "Drawing", 'pip install "unrolled[plot]"'),
+    ],
+)
+def test_a_missing_extra_is_named_before_any_work(
+    run, labelled, tmp_path, monkeypatch, missing, arguments, purpose, command
+):
+    monkeypatch.setitem(
+        sys.modules, missing, None
+    )  # what Python itself takes for a package that is not there
+    where = ["-o", tmp_path / "mine"] if missing == "torch" else ["--plots", tmp_path / "p"]
+    sentence = f"{purpose} needs the package '{missing}', which is not installed. Install it with: {command}"
+    assert run(*arguments, labelled, *where) == (2, "", f"Error: {sentence}\n")
+
+
 def test_training_draws_its_history(run, labelled, tmp_path):
     pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
     pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra 'plot')")
