@@ -86,11 +86,12 @@ class WordTable:
         return ids, np.cumsum([0, *map(len, rows)], dtype=np.int64)
 
     def _encode_native(self, library: ctypes.CDLL, texts: Sequence[bytes], prefix: int, unseen: int) -> Ids:
-        if self._list is None:
-            self._list = self._index(library)
+        # Other threads may index or read the same list meanwhile: this call holds on to the one that it reads,
+        # and sets its own ids in a copy of the descriptor.
+        indexed = self._list or self._index(library)
+        self._list = indexed
         given = _Texts(texts, self._fold)
-        # A copy of the descriptor: other threads may read the same list with ids of their own.
-        wanted = _WordList.from_buffer_copy(self._list)
+        wanted = _WordList.from_buffer_copy(indexed)
         wanted.prefix, wanted.unseen = prefix, unseen
         out = np.empty(int(given.places[-1]) // 2 + 2 * len(texts) + 1, dtype=np.int32)
         offsets = np.zeros(len(texts) + 1, dtype=np.int64)
@@ -100,19 +101,14 @@ class WordTable:
         return out[: _checked(n)].copy(), offsets
 
     def _index(self, library: ctypes.CDLL) -> _WordList:
-        self._joined, self._places = _join(self._words)
-        self._slots = np.zeros(_capacity(len(self._words)), dtype=np.int32)
-        pointers = [_pointer(self._joined), _pointer(self._places), _pointer(self._ids)]
-        made = _WordList(*pointers, len(self._words), _pointer(self._slots), len(self._slots), SKIP, SKIP)
+        joined, places = _join(self._words)
+        slots = np.zeros(_capacity(len(self._words)), dtype=np.int32)
+        pointers = [_pointer(joined), _pointer(places), _pointer(self._ids)]
+        made = _WordList(*pointers, len(self._words), _pointer(slots), len(slots), SKIP, SKIP)
+        made.kept = (joined, places, slots)
         library.unrolled_index_words.restype = c_int64
         _checked(library.unrolled_index_words(ctypes.byref(made)))
         return made
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"words": self._words, "ids": self._ids, "fold": self._fold}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        WordTable.__init__(self, **state)
 
 
 def _count_split(texts: Sequence[bytes], fold: bytes) -> dict[bytes, int]:
@@ -162,7 +158,9 @@ class _WordCounts(ctypes.Structure):
 
 
 class _WordList(ctypes.Structure):
-    """unrolled_word_list of words.h."""
+    """unrolled_word_list of words.h, with what its pointers point to."""
+
+    kept: tuple[NDArray[Any], ...] = ()
 
     _fields_ = (
         ("bytes", _Pointer),
