@@ -31,7 +31,7 @@ class RunConfig:
         learning_rate: step size of the optimizer.
         optimizer: "rmsprop" or "adam".
         validation_split: share of the training examples kept for validation, in [0, 1).
-        patience: epochs without a better validation loss before training stops; 0 never stops early.
+        patience: epochs without a better validation accuracy before training stops; 0 never stops early.
         clip_norm: largest global gradient norm; 0 does not clip.
         seed: of initial weights, split and order.
     """
