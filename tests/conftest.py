@@ -64,7 +64,7 @@ def run_python() -> RunPython:
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", source, *arguments],
             env={name: value for name, value in changed.items() if value is not None},
-            capture_output=True, text=True, timeout=120, check=False,
+            capture_output=True, text=True, timeout=400, check=False,
         )  # fmt: skip
         assert done.returncode == status, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
