@@ -88,7 +88,9 @@ def run(
 
 def _labels(examples: Examples) -> list[str]:
     if examples.labels is None:
-        raise DataError("The examples have no labels; training needs one for each text. Name their column.")
+        raise DataError(
+            "The examples have no labels; training needs one for each text. Name their column: --label-column NAME."
+        )
     return examples.labels
 
 

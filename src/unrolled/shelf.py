@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from abc import ABCMeta
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,7 +43,8 @@ def find(shelf: str, name: str, contract: type[Contract], *, kind: str = "") -> 
     found = [
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, contract) and value.__module__ == module.__name__
+        # ABCMeta, not type: before Python 3.11 a list[int] in the file would pass for a class.
+        if isinstance(value, ABCMeta) and issubclass(value, contract) and value.__module__ == module.__name__
     ]
     if len(found) != 1:
         raise TypeError(f"{module.__name__} must define exactly one {contract.__name__}, found {len(found)}.")

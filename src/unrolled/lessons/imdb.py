@@ -107,7 +107,9 @@ class Imdb(Lesson):
             opening = words.of(review[1 : 1 + len(OPENING.split())])
             if opening == OPENING.split():
                 say("The review that the text shows begins:")
-                say.table(("id", *review[:12]), [("word", *words.of(review[:12])), ("text", *IN_THE_TEXT)])
+                say.table(
+                    ("word", *words.of(review[:12])), [("id", *review[:12]), ("id in the text", *IN_THE_TEXT)]
+                )
                 say(
                     "An id is a word's rank by frequency, plus 3. Words that occur equally often may stand in "
                     "either order, so a few rare ones have another id than in the text. "
@@ -142,7 +144,14 @@ class Imdb(Lesson):
             seed=self.seed,
         )
         model.build((None, self.maxlen))
-        model.summary(say)
+        shapes, counts = model.network.shapes()[1:], model.network.parameter_counts()
+        say.table(
+            ("layer", "output shape", "parameters"),
+            [
+                (x.kind, (None, *shape), f"{n:,}")
+                for x, shape, n in zip(model.layers, shapes, counts, strict=True)
+            ],
+        )
         v, d, h = self.num_words, self.dimension, self.units
         expected = [v * d, h * d + h * h + h, h + 1]
         say.claim(
@@ -162,8 +171,8 @@ class Imdb(Lesson):
         model.compile(optimizer="rmsprop", loss="binary_crossentropy", metrics=["acc"])
 
         def report(row: dict[str, float]) -> None:
-            shown = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k not in ("epoch", "seconds"))
-            say(f"epoch {int(row['epoch'])} of {self.epochs}  {row['seconds']:.2f} s  {shown}")
+            shown = ", ".join(f"{k} {v:.4f}" for k, v in row.items() if k not in ("epoch", "seconds"))
+            say(f"epoch {int(row['epoch'])} of {self.epochs}, {row['seconds']:.2f} s: {shown}")
 
         history = model.fit(
             *train,
@@ -238,7 +247,7 @@ class Imdb(Lesson):
             padded = sequence.pad_sequences([review], maxlen=self.maxlen)
             p = runtime.trace(padded)[0, -len(review) :, 0]
             said = (f"{word} {value:.2f}" for word, value in zip(words.of(review), p, strict=True))
-            say(f"{name}:  " + "  ".join(said))
+            say(f"{name}: " + ", ".join(said))
             curves[f"a {name} review"] = (np.arange(len(p)), p)
         picture = line_plot(
             curves,
