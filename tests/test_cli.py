@@ -31,13 +31,15 @@ SOURCE = Path(unrolled.__file__).parents[1]
 
 
 @pytest.fixture
-def run(capsys) -> Run:
+def run(capsysbinary) -> Run:
     """Run a command in this process: exit status, stdout, stderr."""
 
     def call(*arguments: str) -> tuple[int, str, str]:
         status = cli.run([str(argument) for argument in arguments])
-        said = capsys.readouterr()
-        return status, said.out, said.err
+        said = (
+            capsysbinary.readouterr()
+        )  # answers keep their input's encoding, which need not be the console's
+        return status, *(text.decode("utf-8", "replace") for text in said)
 
     return call
 

@@ -1,4 +1,4 @@
-"""The floors of the house: a room imports only rooms that stand lower, and files of a folder do not know each other.
+"""The floors of the house: a room imports only rooms that stand lower, and things on a shelf do not know each other.
 
 The source is read, not run, so imports inside functions and under TYPE_CHECKING count like all others.
 """
@@ -9,6 +9,7 @@ import ast
 import importlib.util
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ FLOORS = {
     "lessons": 9, "bench": 9,
     "__init__": DOORS, "__main__": DOORS, "cli": DOORS, "server": DOORS, "page": DOORS,
 }  # fmt: skip
+SHELVES = {"cells", "layers", "tasks", "datasets", "exports", "lessons", "bench"}
 STANDARD_LIBRARY = {*sys.stdlib_module_names, "tomli"}  # tomli is tomllib before Python 3.11
 NETWORK = {"urllib.request", "http.client", "socket", "ssl", "ftplib", "requests", "httpx"}
 TORCH_ROOMS = {"cells", "layers", "nn", "patch", "optimizers", "train", "kernels/torch_ops.py"}
@@ -90,12 +92,31 @@ def _broken_by(package: Path, here: Path, room: str, dotted: str) -> Iterator[st
 
 def _sibling(package: Path, here: Path, dotted: str) -> Iterator[str]:
     parts = dotted.split(".")[1:]
-    if len(here.parts) == 1 or here.name == "__init__.py" or len(parts) < 2:
+    if here.parts[0] not in SHELVES or here.name == "__init__.py" or len(parts) < 2:
         return
     sibling = package / parts[0] / parts[1]
     exists = sibling.with_suffix(".py").exists() or sibling.is_dir()
     if exists and sibling.with_suffix(".py") != package / here:
-        yield f"{here} may not import {parts[1]} of its own folder: files know only the folder's __init__"
+        yield f"{here} may not import {parts[1]} of its own shelf: things know only the shelf's __init__"
+
+
+def circle(package: Path) -> list[str]:
+    """Files of one folder that import each other in a circle; empty where there is none."""
+    for folder in (path for path in package.iterdir() if (path / "__init__.py").exists()):
+        names = {file.stem for file in folder.glob("*.py")} - {"__init__"}
+        graph = {name: set(_siblings(package, folder / f"{name}.py", names)) for name in names}
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            return list(error.args[1])
+    return []
+
+
+def _siblings(package: Path, file: Path, names: set[str]) -> Iterator[str]:
+    for dotted in imports(package, file):
+        parts = dotted.split(".")
+        if parts[:2] == ["", file.parent.name] and len(parts) > 2 and parts[2] in names:
+            yield parts[2]
 
 
 def eager_torch(package: Path) -> Iterator[str]:
@@ -112,6 +133,10 @@ def eager_torch(package: Path) -> Iterator[str]:
 
 def test_every_room_imports_only_lower_rooms() -> None:
     assert list(violations(PACKAGE)) == []
+
+
+def test_files_of_a_folder_stand_in_no_circle() -> None:
+    assert circle(PACKAGE) == []
 
 
 def test_only_torch_rooms_import_torch_at_their_top() -> None:
@@ -146,8 +171,8 @@ PLANTED = [
     ("cells/lstm.py", "from unrolled import load", "cells (floor 2) may not import __init__ (floor 10)"),
     ("cells/lstm.py", "import unrolled", "cells (floor 2) may not import __init__ (floor 10)"),
     ("cells/lstm.py", "from .. import data", "cells (floor 2) may not import data (floor 2)"),
-    ("cells/lstm.py", "from .gru import step", "cells/lstm.py may not import gru of its own folder"),
-    ("cells/lstm.py", "from . import gru", "cells/lstm.py may not import gru of its own folder"),
+    ("cells/lstm.py", "from .gru import step", "cells/lstm.py may not import gru of its own shelf"),
+    ("cells/lstm.py", "from . import gru", "cells/lstm.py may not import gru of its own shelf"),
     ("cells/gru.py", "import importlib\nimportlib.import_module('unrolled.train')", "may not import train"),
     ("cells/lstm.py", "import urllib.request", "only data/fetch.py touches the network"),
     ("train.py", "from .cli import table", "train (floor 7) may not import cli (floor 10)"),
@@ -173,12 +198,22 @@ def test_a_planted_violation_is_found(tmp_path: Path, path: str, source: str, ex
         ("cells/lstm.py", "from . import Cell\nfrom ..errors import UsageError"),
         ("server.py", "from .cli import table"),
         ("data/fetch.py", "import urllib.request"),
+        ("data/fetch.py", "from .tables import read"),
     ],
 )
 def test_what_is_allowed_is_not_reported(tmp_path: Path, path: str, source: str) -> None:
     package = house(tmp_path)
     (package / path).write_text(source)
     assert list(violations(package)) == []
+
+
+def test_a_planted_circle_is_found(tmp_path: Path) -> None:
+    package = house(tmp_path)
+    (package / "data" / "text.py").write_text("from .tables import read")
+    (package / "data" / "tables.py").write_text("import csv")
+    assert circle(package) == []
+    (package / "data" / "tables.py").write_text("def f():\n    from . import text")
+    assert sorted(set(circle(package))) == ["tables", "text"]
 
 
 def test_planted_torch_is_found(tmp_path: Path) -> None:
