@@ -90,9 +90,11 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def _correct(logits: Tensor, targets: Tensor) -> Tensor:
-    guess = logits.squeeze(-1) > 0 if logits.shape[-1] == 1 else logits.argmax(-1)
-    return (guess == targets).sum()
+def _correct(logits: Tensor, targets: Tensor) -> int:
+    # In NumPy: a handful of torch calls on so few numbers would take longer than they are worth.
+    z, wanted = logits.detach().numpy(force=True), targets.numpy(force=True)
+    guess = z[:, 0] > 0 if z.shape[-1] == 1 else z.argmax(-1)
+    return int((guess == wanted).sum())
 
 
 class Trainer:
@@ -124,7 +126,8 @@ class Trainer:
             raise UnknownNameError("loss", loss, LOSSES)
         self.stack, self.loss, self.config, self.folder = stack, LOSSES[loss], config, folder
         self.on_batch, self.on_epoch = on_batch, on_epoch
-        self.optimizer = optimizers.make(config.optimizer, list(stack.parameters()), config.learning_rate)
+        self.parameters = list(stack.parameters())
+        self.optimizer = optimizers.make(config.optimizer, self.parameters, config.learning_rate)
         self.progress = Progress()
         self.best: dict[str, np.ndarray] = {}
         self._saved = time.monotonic()
@@ -153,12 +156,13 @@ class Trainer:
                 f"The loss became {value} in epoch {self.progress.epoch + 1}, batch {self.progress.batch + 1}. "
                 "Try a smaller learning rate (--learning-rate) or clip the gradient (--clip-norm 1)."
             )
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         loss.backward()
         if self.config.clip_norm:
-            optimizers.clip_norm(self.stack.parameters(), self.config.clip_norm)
+            optimizers.clip_norm(self.parameters, self.config.clip_norm)
         self.optimizer.step()
-        return value, int(_correct(logits.detach(), targets))
+        return value, _correct(logits, targets)
 
     @torch.no_grad()
     def score(self, examples: Arrays) -> tuple[float, float]:
@@ -167,7 +171,7 @@ class Trainer:
         for inputs, targets in examples.batches(512):
             logits = self.stack.logits(inputs)
             loss += float(self.loss(logits, targets)) * len(targets)
-            correct += float(_correct(logits, targets))
+            correct += _correct(logits, targets)
         return loss / len(examples), correct / len(examples)
 
     def save(self) -> None:
