@@ -1,0 +1,71 @@
+"""Every cell on the shelf keeps the contract, and each is the one that torch computes."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from unrolled import shelf  # noqa: E402
+from unrolled.cells import Cell, Weights  # noqa: E402
+from unrolled.cells.elman import Elman  # noqa: E402
+
+T, B, D, H = 5, 4, 3, 6
+CELLS = shelf.names("cells")
+
+
+def random_weights(cell: type[Cell], seed: int = 0) -> Weights:
+    generator = torch.Generator().manual_seed(seed)
+    rows = cell.gates * H
+    shapes = ((rows, D), (rows, H), (rows,), (rows,))
+    return Weights(*(torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_step_maps_states_to_states(name):
+    kind = shelf.find("cells", name, Cell)
+    state = tuple(torch.randn(B, H, dtype=torch.float64) for _ in kind.states)
+    after = kind().step(torch.randn(B, D, dtype=torch.float64), state, random_weights(kind))
+    assert len(after) == len(kind.states)
+    assert all(s.shape == (B, H) and s.dtype == torch.float64 for s in after)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_row_does_not_see_its_neighbours(name):
+    kind = shelf.find("cells", name, Cell)
+    x, weights = torch.randn(B, D, dtype=torch.float64), random_weights(kind)
+    state = tuple(torch.randn(B, H, dtype=torch.float64) for _ in kind.states)
+    changed = x.clone()
+    changed[1:] += 1
+    for one, other in zip(kind().step(x, state, weights), kind().step(changed, state, weights), strict=True):
+        torch.testing.assert_close(one[0], other[0])
+        assert (one[1:] != other[1:]).any()
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_without_biases_they_count_as_zero(name):
+    kind = shelf.find("cells", name, Cell)
+    w = random_weights(kind)
+    zeros = w._replace(bias_ih=torch.zeros_like(w.bias_ih), bias_hh=torch.zeros_like(w.bias_hh))
+    x, state = (
+        torch.randn(B, D, dtype=torch.float64),
+        tuple(torch.randn(B, H, dtype=torch.float64) for _ in kind.states),
+    )
+    without = kind().step(x, state, w._replace(bias_ih=None, bias_hh=None))
+    for one, other in zip(without, kind().step(x, state, zeros), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+def test_elman_is_torch_rnn(nonlinearity):
+    theirs = torch.nn.RNN(D, H, nonlinearity=nonlinearity).double()
+    weights = random_weights(Elman)
+    with torch.no_grad():
+        for parameter, value in zip(theirs.parameters(), weights, strict=True):
+            parameter.copy_(value)
+    x, h_0 = torch.randn(T, B, D, dtype=torch.float64), torch.randn(1, B, H, dtype=torch.float64)
+    state, states = (h_0[0],), []
+    for x_t in x:
+        state = Elman(nonlinearity).step(x_t, state, weights)
+        states.append(state[0])
+    torch.testing.assert_close(torch.stack(states), theirs(x, h_0)[0])
