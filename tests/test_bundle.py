@@ -33,7 +33,12 @@ def test_saved_and_loaded_it_predicts_the_same(folder):
     assert loaded.card == ours.card
     assert loaded.name == "mine"
     assert loaded.labels == ("negative", "positive")
-    assert sorted(path.name for path in folder.iterdir()) == ["card.md", "config.toml", "task.json", "weights.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "card.md",
+        "config.toml",
+        "task.json",
+        "weights.safetensors",
+    ]
 
 
 def test_half_precision_is_half_the_size_and_close(tmp_path):
@@ -88,7 +93,9 @@ def test_training_needs_two_labels_and_words():
         Sentiment.learn(["a", "b"], ["x", "x"])
     with pytest.raises(DataError, match="The training texts hold no words at all"):
         Sentiment.learn(["...", ""], ["x", "y"])
-    with pytest.raises(DataError, match="The label 'neutral' does not occur in training. Known: negative, positive"):
+    with pytest.raises(
+        DataError, match="The label 'neutral' does not occur in training. Known: negative, positive"
+    ):
         make().task.targets(["neutral"])
 
 
@@ -105,13 +112,19 @@ def edit(folder, change) -> None:
         (lambda d: d.update(format=2), "has format 2, this version reads up to 1. Upgrade unrolled"),
         (lambda d: d.pop("network"), "'network' is missing or not list"),
         (lambda d: d.update(weights_sha256="0" * 64), "is not the file that task.json belongs to"),
-        (lambda d: d["network"][1].update(units=6), r"The weight '1.weight_ih' has shape \(5, 6\).* but shape \(6, 6\)"),
+        (
+            lambda d: d["network"][1].update(units=6),
+            r"The weight '1.weight_ih' has shape \(5, 6\).* but shape \(6, 6\)",
+        ),
         (lambda d: d["network"][0].update(input_dim=9), "an embedding of 1?[0-9] ids was expected"),
         (lambda d: d["network"][2].update(units=3), "The network has 3 outputs, which does not fit 2 labels"),
         (lambda d: d["network"].append({"layer": "exec"}), "There is no layer called 'exec'"),
         (lambda d: d["settings"].update(labels=["one"]), "'labels' must be a list of at least two texts"),
         (lambda d: d["settings"].pop("tokenizer"), "A tokenizer is stored as"),
-        (lambda d: d.update(task="sentimant"), "There is no task called 'sentimant'. Did you mean 'sentiment'"),
+        (
+            lambda d: d.update(task="sentimant"),
+            "There is no task called 'sentimant'. Did you mean 'sentiment'",
+        ),
     ],
 )
 def test_a_bundle_that_is_not_right_is_refused(folder, change, sentence):
@@ -182,7 +195,14 @@ def test_config_that_cannot_be_read_says_where(tmp_path, line, sentence):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("epochs", 0), ("batch_size", 0), ("learning_rate", 0.0), ("validation_split", 1.0), ("patience", -1), ("clip_norm", -0.1)],
+    [
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("learning_rate", 0.0),
+        ("validation_split", 1.0),
+        ("patience", -1),
+        ("clip_norm", -0.1),
+    ],
 )
 def test_settings_out_of_range_are_named(name, value):
     with pytest.raises(UsageError, match=f"{name} is {value}; it must be"):

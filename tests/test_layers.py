@@ -55,13 +55,18 @@ def test_engine_and_readable_cell_agree(name):
     """In float64 the layers run the readable cell; outputs and every gradient must be the engine's."""
     network = TOKENS[name]
     x = torch.from_numpy(random_input(network))
-    fast, exact = layers.build(network, random_weights(network)), layers.build(network, random_weights(network)).double()
+    fast, exact = (
+        layers.build(network, random_weights(network)),
+        layers.build(network, random_weights(network)).double(),
+    )
     for stack in (fast, exact):
         (stack.logits(x) ** 2).sum().backward()
     np.testing.assert_allclose(fast(x).detach(), exact(x).detach(), rtol=1e-4, atol=1e-5)
     for (key, ours), (_, theirs) in zip(fast.named_parameters(), exact.named_parameters(), strict=True):
         ours, theirs = (g.to_dense() if g.is_sparse else g for g in (ours.grad, theirs.grad))
-        np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-5 * float(theirs.abs().max()), err_msg=key)
+        np.testing.assert_allclose(
+            ours, theirs, rtol=2e-4, atol=2e-5 * float(theirs.abs().max()), err_msg=key
+        )
 
 
 def test_logits_come_before_the_activation():
@@ -80,7 +85,10 @@ def test_weights_pass_through_torch_unchanged():
 
 def test_foreign_weights_are_refused():
     with pytest.raises(BundleError, match=r"The weight '1.weight_hh' is missing"):
-        layers.build(TOKENS["lesson"], {n: w for n, w in random_weights(TOKENS["lesson"]).items() if n != "1.weight_hh"})
+        layers.build(
+            TOKENS["lesson"],
+            {n: w for n, w in random_weights(TOKENS["lesson"]).items() if n != "1.weight_hh"},
+        )
 
 
 def test_trace_ends_with_the_answer_and_follows_the_words():

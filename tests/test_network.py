@@ -34,7 +34,9 @@ def test_initial_weights_are_keras_defaults():
 
 
 def test_layers_that_do_not_fit_say_so():
-    with pytest.raises(ShapeError, match=r"SimpleRNN reads vectors in time, shape \(T, D\), but .* shape \(500,\)"):
+    with pytest.raises(
+        ShapeError, match=r"SimpleRNN reads vectors in time, shape \(T, D\), but .* shape \(500,\)"
+    ):
         Network((SimpleRNN(4),), (500,))
     with pytest.raises(ShapeError, match=r"Embedding reads token ids of shape \(T,\)"):
         Network((Embedding(5, 3), Embedding(5, 3)), (500,))
@@ -63,7 +65,10 @@ def test_keras_spelling_of_no_activation():
         (lambda w: w.pop("1.bias"), r"The weight '1.bias' is missing"),
         (lambda w: w.update({"3.bias": w["1.bias"]}), r"The weight '3.bias' does not belong to this network"),
         (lambda w: w.update({"1.bias": w["1.bias"][:-1]}), r"'1.bias' has shape \(31,\) .* \(32,\)"),
-        (lambda w: w.update({"1.bias": w["1.bias"].astype(float)}), r"type float64, but .* float32 were expected"),
+        (
+            lambda w: w.update({"1.bias": w["1.bias"].astype(float)}),
+            r"type float64, but .* float32 were expected",
+        ),
     ],
 )
 def test_foreign_weights_are_refused(change, sentence):

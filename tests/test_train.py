@@ -77,14 +77,18 @@ def test_a_loss_that_is_not_a_number_stops_with_advice():
     run = trainer()
     with torch.no_grad():
         run.stack[2].weight.fill_(float("nan"))
-    with pytest.raises(TrainingError, match="The loss became nan in epoch 1, batch 1.*--learning-rate.*--clip-norm"):
+    with pytest.raises(
+        TrainingError, match="The loss became nan in epoch 1, batch 1.*--learning-rate.*--clip-norm"
+    ):
         run.fit(examples())
 
 
 def test_gradients_are_clipped_together():
     parameters = [torch.zeros(3, requires_grad=True), torch.zeros(4, 2, requires_grad=True)]
     parameters[0].grad = torch.tensor([3.0, 0.0, 0.0])
-    rows = torch.sparse_coo_tensor(torch.tensor([[1]]), torch.tensor([[0.0, 4.0]]), (4, 2), is_coalesced=True, check_invariants=False)
+    rows = torch.sparse_coo_tensor(
+        torch.tensor([[1]]), torch.tensor([[0.0, 4.0]]), (4, 2), is_coalesced=True, check_invariants=False
+    )
     parameters[1].grad = rows
     assert optimizers.clip_norm(parameters, 1.0) == pytest.approx(5.0)
     torch.testing.assert_close(parameters[0].grad, torch.tensor([0.6, 0.0, 0.0]))
@@ -95,11 +99,17 @@ def test_gradients_are_clipped_together():
 def test_rmsprop_is_keras_formula(sparse):
     rng = np.random.default_rng(0)
     weight = torch.nn.Parameter(torch.tensor(rng.normal(size=(6, 3)), dtype=torch.float32))
-    optimizer, v, w = optimizers.RMSprop([weight], lr=0.01), np.zeros((6, 3)), weight.detach().numpy().astype(np.float64)
+    optimizer, v, w = (
+        optimizers.RMSprop([weight], lr=0.01),
+        np.zeros((6, 3)),
+        weight.detach().numpy().astype(np.float64),
+    )
     for step in range(4):
         rows = torch.tensor([1, 4]) if step % 2 else torch.tensor([0, 4, 5])
         values = torch.tensor(rng.normal(size=(len(rows), 3)), dtype=torch.float32)
-        gradient = torch.sparse_coo_tensor(rows[None], values, (6, 3), is_coalesced=True, check_invariants=False)
+        gradient = torch.sparse_coo_tensor(
+            rows[None], values, (6, 3), is_coalesced=True, check_invariants=False
+        )
         weight.grad = gradient if sparse else gradient.to_dense()
         optimizer.step()
         g = gradient.to_dense().numpy().astype(np.float64)
@@ -110,7 +120,9 @@ def test_rmsprop_is_keras_formula(sparse):
 
 
 def test_unknown_names_are_named():
-    with pytest.raises(UnknownNameError, match="There is no optimizer called 'rmspop'. Did you mean 'rmsprop'"):
+    with pytest.raises(
+        UnknownNameError, match="There is no optimizer called 'rmspop'. Did you mean 'rmsprop'"
+    ):
         trainer(RunConfig(optimizer="rmspop"))
     with pytest.raises(UnknownNameError, match="There is no loss called 'mse'"):
         train.Trainer(layers.build(NETWORK, NETWORK.initial(0)), "mse", RunConfig())
@@ -143,7 +155,9 @@ def test_resumed_in_the_middle_of_an_epoch_it_ends_the_same(tmp_path):
     assert resumed.resume()
     history = resumed.fit(examples(), examples(50, seed=2))
     for row, wanted in zip(history, expected, strict=True):
-        assert {k: v for k, v in row.items() if k != "seconds"} == {k: v for k, v in wanted.items() if k != "seconds"}
+        assert {k: v for k, v in row.items() if k != "seconds"} == {
+            k: v for k, v in wanted.items() if k != "seconds"
+        }
     for name, value in layers.weights_of(straight.stack).items():
         np.testing.assert_array_equal(layers.weights_of(resumed.stack)[name], value, err_msg=name)
 
@@ -181,7 +195,9 @@ def test_a_run_writes_a_bundle_that_predicts(tmp_path):
     config = RunConfig(epochs=12, batch_size=16, learning_rate=0.01)
     made = recipe.run(Sentiment, reviews(), config, tmp_path / "run", on_epoch=seen.append)
     assert len(seen) == 12
-    assert bundles.Bundle.load(tmp_path / "run").predict(["lovely", "dull"]) == made.predict(["lovely", "dull"])
+    assert bundles.Bundle.load(tmp_path / "run").predict(["lovely", "dull"]) == made.predict(
+        ["lovely", "dull"]
+    )
     assert [p.label for p in made.predict(["a film of lovely", "the plot dull"])] == ["positive", "negative"]
     assert not (tmp_path / "run" / bundles.CHECKPOINT).exists()
     assert "Trained on 96 examples; 24 were held out" in made.card

@@ -130,7 +130,7 @@ class Bundle:
         path = find(name)
         described = _read_task(path / "task.json")
         network = Network.from_list(described["network"], tuple(described["input_shape"]))
-        kind = shelf.find("tasks", described["task"], Task)  # type: ignore[type-abstract]
+        kind = shelf.find("tasks", described["task"], Task)
         task = kind.from_settings(described["settings"], network)
         weights = _read_weights(path / "weights.safetensors", described["weights_sha256"])
         network.check(weights)

@@ -231,7 +231,9 @@ def inputs(picture: Drawing, x: float, rows: Mapping[str, np.ndarray], name: str
     picture.arrow([(x, 396), (x, 344)], color=color, width=3)
     picture.formula((x + 12, 370), name, size=16, color=color, bold=True, anchor="start")
     for row, label in enumerate(rows):
-        picture.formula((left - 8, 400 + high * (row + 0.5)), label, size=min(15, high), anchor="end", bold=True)
+        picture.formula(
+            (left - 8, 400 + high * (row + 0.5)), label, size=min(15, high), anchor="end", bold=True
+        )
 
 
 def line_plot(

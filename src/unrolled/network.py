@@ -115,7 +115,7 @@ class Dense(Layer):
     activation: str = "linear"
 
     def __post_init__(self) -> None:
-        if self.activation is None:  # Keras's spelling of no activation
+        if not self.activation:  # Keras's spelling of no activation
             object.__setattr__(self, "activation", "linear")
         _positive(self, "units")
         _one_of(self, "activation", ACTIVATIONS)

@@ -28,7 +28,7 @@ class RMSprop(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "rho": rho, "eps": eps})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> None:
         """Update every parameter that has a gradient."""
         for group in self.param_groups:
             for weight in group["params"]:
@@ -58,7 +58,7 @@ class Adam(torch.optim.Adam):
     """torch's Adam (Kingma and Ba, 2015), taking row gradients by spreading them out."""
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> None:
         """Update every parameter that has a gradient."""
         for group in self.param_groups:
             for weight in group["params"]:
@@ -74,7 +74,7 @@ def make(name: str, params: Iterable[Tensor], lr: float) -> torch.optim.Optimize
     """The optimizer called `name`. Raises UnknownNameError."""
     if name not in OPTIMIZERS:
         raise UnknownNameError("optimizer", name, OPTIMIZERS)
-    return OPTIMIZERS[name](params, lr=lr)  # type: ignore[call-arg]
+    return OPTIMIZERS[name](params, lr=lr)
 
 
 def clip_norm(params: Iterable[Tensor], limit: float) -> float:

@@ -105,4 +105,4 @@ class Runtime:
         else:
             weights = (self._weight(i, name) for name in ("weight_ih", "weight_hh", "bias"))
             output, last = kernels.elman(x.swapaxes(0, 1), *weights, nonlinearity=layer.activation)
-        return output.swapaxes(0, 1) if sequences else last
+        return last if not sequences or output is None else output.swapaxes(0, 1)

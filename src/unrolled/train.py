@@ -264,8 +264,8 @@ def _checksum(config: RunConfig, training: Arrays, validation: Arrays | None) ->
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for examples in (training, validation):
         if examples is not None:
-            digest.update(np.ascontiguousarray(examples.inputs))
-            digest.update(np.ascontiguousarray(examples.targets))
+            digest.update(np.ascontiguousarray(examples.inputs).data)
+            digest.update(np.ascontiguousarray(examples.targets).data)
     return digest.hexdigest()
 
 

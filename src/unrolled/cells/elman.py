@@ -21,7 +21,7 @@ class Elman(Cell):
         self.f = {"tanh": torch.tanh, "relu": torch.relu}[nonlinearity]
 
     def step(self, x: Tensor, state: tuple[Tensor, ...], w: Weights) -> tuple[Tensor, ...]:
-        """x (B, D), state (h (B, H),) to (h (B, H),)."""
+        """From x (B, D) and (h (B, H),) to (h (B, H),)."""
         (h,) = state
         a = linear(x, w.weight_ih, w.bias_ih) + linear(h, w.weight_hh, w.bias_hh)  # (B, H)
         return (self.f(a),)

@@ -56,7 +56,7 @@ class Stack(nn.Sequential):
 
     def __init__(self, network: net.Network) -> None:
         shapes = network.shapes()
-        kinds = [shelf.find("layers", layer.kind, Executed) for layer in network.layers]  # type: ignore[type-abstract]
+        kinds = [shelf.find("layers", layer.kind, Executed) for layer in network.layers]
         super().__init__(
             *(
                 kind(*given)

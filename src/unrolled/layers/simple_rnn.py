@@ -9,6 +9,7 @@ from .. import kernels
 from .. import network as net
 from ..cells import Weights
 from ..cells.elman import Elman
+from ..kernels import torch_ops
 from . import Executed, Rows, vectors
 
 
@@ -26,8 +27,6 @@ class SimpleRNN(Executed):
         weight = self.weight_hh
         if not kernels.supports("elman", dtype=str(weight.dtype), device=weight.device.type):
             return self._readable(vectors(x))
-        from ..kernels import torch_ops
-
         weights = (self.weight_ih, self.weight_hh, self.bias)
         if isinstance(x, Rows):
             output, last = torch_ops.elman_tokens(
@@ -36,7 +35,7 @@ class SimpleRNN(Executed):
             )  # fmt: skip
         else:
             output, last = torch_ops.elman(x.transpose(0, 1), *weights, nonlinearity=self.activation)
-        return output.transpose(0, 1) if self.return_sequences else last
+        return last if not self.return_sequences or output is None else output.transpose(0, 1)
 
     def _readable(self, x: Tensor) -> Tensor:
         cell, weights = Elman(self.activation), Weights(self.weight_ih, self.weight_hh, self.bias)

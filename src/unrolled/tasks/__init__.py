@@ -24,7 +24,7 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def learn(cls, inputs: Sequence[str], targets: Sequence[str], **settings: Any) -> Task:
+    def learn(cls, inputs: Sequence[str], targets: Sequence[str]) -> Task:
         """Decide everything that is read off the training examples (labels, vocabulary), and nothing else."""
 
     @abstractmethod
