@@ -1,11 +1,12 @@
 // h_t = f(w_ih x_t + bias + w_hh h_(t-1)): forward and backward over the whole time loop.
 //
-// Each piece of the division walks through all steps with rows of its own, so nothing waits inside the loop
-// (unless the units are split too). Rows are addressed one by one: a state is read where it was written, in the
-// caller's layout or ours, and a padding step or a finished row is nowhere.
+// Each thread walks through all steps with rows of its own, so nothing waits inside the loop (unless units are
+// split too). Rows are addressed one by one: a state is read where it was written, in the caller's layout or
+// ours, and padding or a finished row is nowhere.
 #include <cstring>
 
 #include "tokens.h"
+#include "walk.h"
 
 namespace unrolled {
 namespace UNROLLED_ISA_NAME {
@@ -27,22 +28,11 @@ struct ReluSlope {
     static Vector apply(Vector d, Vector h) { return h <= Vector{} ? Vector{} : d; }
 };
 
-// Vectors for (step, row): data + step[t] + row[r], rows in the engine's order.
-template <class T>
-struct Places {
-    T* data = nullptr;
-    int64_t* step = nullptr;
-    int64_t* row = nullptr;
-    T* at(int64_t t, int64_t r) const { return data + step[t] + row[r]; }
-};
-
 struct Call {
     unrolled_elman c;
     Scratch scratch;
     Rows rows{};
-    Division division{1, 1};
-    int32_t* dealt = nullptr;
-    int64_t* first = nullptr;
+    uint8_t* met = nullptr;  // (V,) the words that are read; forward only
     float* zeros = nullptr;
     Places<const float> x;
     Places<const int32_t> tokens;
@@ -50,30 +40,7 @@ struct Call {
 
     explicit Call(const unrolled_elman& call) : c(call) {}
 
-    template <class T>
-    Places<T> places(T* data) {
-        return {data, scratch.take<int64_t>(c.T), scratch.take<int64_t>(c.B)};
-    }
-
-    // The caller's layout; backwards in time when that is how the call reads.
-    template <class T>
-    Places<T> strided(T* data, int64_t time, int64_t row) {
-        Places<T> p = places(data);
-        if (!scratch.ok() || !data) return p;
-        for (int64_t t = 0; t < c.T; ++t) p.step[t] = c.reverse ? -t * time : t * time;
-        for (int64_t r = 0; r < c.B; ++r)
-            p.row[r] = rows.order[r] * row + (c.reverse ? (rows.steps[r] - 1) * time : 0);
-        return p;
-    }
-
-    // Only the steps that exist, one after the other; or the last two of each row.
-    Places<float> packed_steps(float* data, bool last_two) {
-        Places<float> p = places(data);
-        if (!scratch.ok()) return p;
-        for (int64_t t = 0; t < c.T; ++t) p.step[t] = (last_two ? t % 2 * c.B : rows.offset[t]) * c.H;
-        for (int64_t r = 0; r < c.B; ++r) p.row[r] = r * c.H;
-        return p;
-    }
+    int64_t work() const { return c.H * (c.H + (c.tokens ? 0 : c.D)); }
 
     // What a row starts from.
     const float* first_state(int64_t r, const float* prefix) const {
@@ -82,131 +49,72 @@ struct Call {
     }
 };
 
+bool can_be_followed(const unrolled_elman& c) {
+    if (c.size != sizeof c || c.T < 0 || c.B < 0 || c.H < 1 || c.V < 0 || c.T * c.B >= INT32_MAX) return false;
+    return c.w_hh && (c.tokens ? c.table || c.embedding : c.x.data && c.w_ih && c.D > 0);
+}
+
 bool same_start(const unrolled_elman& c) {
     for (int64_t b = 0; b < c.B; ++b) {
         if (c.lengths && c.lengths[b] != c.T) return false;
         if (c.h_0 && std::memcmp(c.h_0, c.h_0 + b * c.H, c.H * sizeof(float)) != 0) return false;
     }
-    return !c.reverse;
+    return !c.reverse && c.prefix_token >= 0 && c.prefix_token < c.V;
 }
 
-bool followed(const unrolled_elman& c) {
-    if (c.size != sizeof c || c.T < 0 || c.B < 0 || c.H < 1 || c.V < 0 || c.T * c.B >= INT32_MAX) return false;
-    if (!c.w_hh || (c.tokens ? !c.table && !c.embedding : !c.x.data || !c.w_ih || c.D < 1)) return false;
-    return true;
-}
-
-// Everything that forward and backward have in common. `met` (V,) is what the tokens read.
-int prepare(Call& call, uint8_t*& met) {
+// Everything that forward and backward have in common.
+int prepare(Call& call, bool forward) {
     const unrolled_elman& c = call.c;
-    if (!followed(c)) return UNROLLED_BAD_CALL;
+    Scratch& scratch = call.scratch;
+    if (!can_be_followed(c)) return UNROLLED_BAD_CALL;
     for (int64_t b = 0; c.lengths && b < c.B; ++b)
         if (c.lengths[b] < 0 || c.lengths[b] > c.T) return UNROLLED_BAD_LENGTH;
     int64_t* begins = nullptr;
     if (c.tokens) {
-        met = call.scratch.zeros<uint8_t>(c.V);
-        begins = call.scratch.take<int64_t>(c.B);
-        const bool share_start = c.prefix_token >= 0 && c.prefix_token < c.V && same_start(c);
-        if (!call.scratch.ok()) return UNROLLED_NO_MEMORY;
-        const Tokens tokens{c.tokens, c.token_time, c.token_row, c.T, c.B, c.V, share_start ? c.prefix_token : -1,
-                            c.lengths};
-        if (!scan(tokens, begins, met)) return UNROLLED_BAD_TOKEN;
+        if (forward) call.met = scratch.zeros<uint8_t>(c.V);
+        begins = scratch.take<int64_t>(c.B);
+        if (!scratch.ok()) return UNROLLED_NO_MEMORY;
+        if (!scan(c, same_start(c), begins, call.met)) return UNROLLED_BAD_TOKEN;
     }
-    if (!arrange(call.rows, c.T, c.B, c.lengths, begins, call.scratch)) return UNROLLED_NO_MEMORY;
-    if (call.rows.starts_late()) met[c.prefix_token] = 1;
-    call.division = divide(call.rows, c.H * (c.H + (c.tokens ? 0 : c.D)), panels_of(c.H));
-    call.dealt = call.scratch.take<int32_t>(c.B);
-    call.first = call.scratch.take<int64_t>(call.division.parts + 1);
-    call.zeros = call.scratch.zeros<float>(std::max(c.H, c.D));
-    if (!call.scratch.ok()) return UNROLLED_NO_MEMORY;
-    deal(c.B, call.division.parts, call.dealt, call.first);
-    call.x = call.strided<const float>(c.x.data, c.x.time, c.x.row);
-    call.tokens = call.strided(c.tokens, c.token_time, c.token_row);
-    call.states = c.output.data ? call.strided(c.output.data, c.output.time, c.output.row)
-                                : call.packed_steps(c.states, false);
-    return call.scratch.ok() ? UNROLLED_OK : UNROLLED_NO_MEMORY;
+    call.zeros = scratch.zeros<float>(std::max(c.H, c.D));
+    if (!arrange(call.rows, c.T, c.B, c.lengths, begins, scratch)) return UNROLLED_NO_MEMORY;
+    if (call.rows.starts_late() && forward) call.met[c.prefix_token] = 1;
+    call.x = strided<const float>(scratch, call.rows, c.x.data, c.x.time, c.x.row, c.reverse);
+    call.tokens = strided(scratch, call.rows, c.tokens, c.token_time, c.token_row, c.reverse);
+    call.states = c.output.data
+                      ? strided(scratch, call.rows, c.output.data, c.output.time, c.output.row, c.reverse)
+                      : compact(scratch, call.rows, c.states, c.H);
+    return scratch.ok() ? UNROLLED_OK : UNROLLED_NO_MEMORY;
 }
 
-// One piece of the division on its way through time.
-struct Piece {
-    const int32_t* rows;  // in the engine's order
-    int64_t count, panel, panel_end, column, column_end;
-    bool leads;           // it does for its rows what is done once
-    float* prefix;        // states of the common beginning, its own copy
-    int64_t alive;
-    const float **a, **init, **with;
-    float** c;
-
-    void at_step(const Rows& all, int64_t t) {
-        while (alive > 0 && rows[alive - 1] >= all.active[t]) --alive;
-        while (alive < count && rows[alive] < all.active[t]) ++alive;
-    }
-    Product product(int64_t n) const { return {a, init, c, with, n}; }
+struct Forward {
+    Panels w_ih, w_hh;
+    float** prefix;  // for each piece: states of the common beginning, which every part computes for itself
 };
 
-// Steps whose input products are made at once, so that few rows still fill the tiles.
-int64_t steps_at_once(const Piece& piece) { return std::max<int64_t>(1, 8 * kRows / std::max<int64_t>(1, piece.count)); }
-
-Piece* make_pieces(Call& call) {
-    const Division& d = call.division;
-    const int64_t panels = panels_of(call.c.H), H = call.c.H;
-    Piece* pieces = call.scratch.take<Piece>(d.pieces());
-    if (!pieces) return nullptr;
-    for (int64_t i = 0; i < d.pieces(); ++i) {
-        const int64_t part = i / d.splits, split = i % d.splits;
-        Piece& p = pieces[i];
-        p = Piece{call.dealt + call.first[part], call.first[part + 1] - call.first[part],
-                  split * panels / d.splits, (split + 1) * panels / d.splits, 0, 0, split == 0, nullptr, 0,
-                  nullptr, nullptr, nullptr, nullptr};
-        p.column = std::min(p.panel * kPanel, H);
-        p.column_end = std::min(p.panel_end * kPanel, H);
-        const int64_t room = p.count * steps_at_once(p) + 1;
-        p.a = call.scratch.take<const float*>(room);
-        p.init = call.scratch.take<const float*>(room);
-        p.with = call.scratch.take<const float*>(room);
-        p.c = call.scratch.take<float*>(room);
-    }
-    return call.scratch.ok() ? pieces : nullptr;
-}
-
-// Where each piece begins, and its own copy of the common beginning.
-bool begin_rows(Call& call, Piece* pieces) {
+// Where each piece begins. False where memory is short.
+bool begin_rows(Call& call, const Pieces& pieces, Forward& f) {
     const unrolled_elman& c = call.c;
-    for (int64_t i = 0; i < call.division.pieces(); ++i) {
-        Piece& p = pieces[i];
+    f.prefix = call.scratch.take<float*>(pieces.count());
+    for (int64_t i = 0; call.scratch.ok() && i < pieces.count(); ++i) {
+        Piece& p = pieces.piece[i];
         if (call.rows.starts_late()) {
-            if (!p.leads) p.prefix = pieces[i - 1].prefix;
-            else p.prefix = i == 0 && c.prefix ? c.prefix : call.scratch.take<float>((c.T + 1) * c.H);
-            if (!p.prefix) return false;
-            std::copy_n(c.h_0 ? c.h_0 : call.zeros, c.H, p.prefix);
+            if (!p.leads) f.prefix[i] = f.prefix[i - 1];
+            else f.prefix[i] = i == 0 && c.prefix ? c.prefix : call.scratch.take<float>((c.T + 1) * c.H);
+            if (f.prefix[i]) std::copy_n(c.h_0 ? c.h_0 : call.zeros, c.H, f.prefix[i]);
         }
-        for (int64_t j = 0; j < p.count; ++j) p.a[j] = call.first_state(p.rows[j], p.prefix);
+        for (int64_t j = 0; j < p.count; ++j) p.a[j] = call.first_state(p.rows[j], f.prefix[i]);
     }
-    return true;
-}
-
-// Walks all pieces through steps first, first + stride, ..., together where they wait for each other.
-template <class Step>
-void walk(const Call& call, Piece* pieces, int64_t first, int64_t stride, const Step& step) {
-    Barrier barrier(call.division.pieces());
-    parallel(call.division.pieces(), [&](int64_t begin, int64_t end) {
-        for (int64_t t = first; t >= 0 && t < call.c.T; t += stride) {
-            for (int64_t i = begin; i < end; ++i) {
-                pieces[i].at_step(call.rows, t);
-                step(pieces[i], t);
-            }
-            if (call.division.splits > 1) barrier.arrive(end - begin);
-        }
-    });
+    return call.scratch.ok();
 }
 
 // The input products of the next steps, put where their states will be.
 void input_products(const Call& call, Piece piece, const Panels& w, int64_t t) {
-    const int64_t end = std::min(t + steps_at_once(piece), call.c.T);
+    const int64_t end = std::min(t + steps_at_once(piece.count), call.c.T);
     int64_t n = 0;
     const float** x = piece.with;  // free until the backward pass
     for (; t < end; ++t) {
-        piece.at_step(call.rows, t);
+        piece.come_to(call.rows, t);
         for (int64_t i = 0; i < piece.alive; ++i, ++n) {
             x[n] = call.x.at(t, piece.rows[i]);
             piece.c[n] = call.states.at(t, piece.rows[i]);
@@ -216,30 +124,31 @@ void input_products(const Call& call, Piece piece, const Panels& w, int64_t t) {
     multiply<Plain>({x, piece.init, piece.c, nullptr, n}, w, piece.panel, piece.panel_end);
 }
 
-template <class F>
-void forward_step(const Call& call, Piece& piece, const Panels& w_ih, const Panels& w_hh, int64_t t) {
+template <class Activation>
+void forward_step(const Call& call, const Forward& f, Piece& piece, float* prefix, int64_t t) {
     const unrolled_elman& c = call.c;
-    if (!c.tokens && t % steps_at_once(piece) == 0) input_products(call, piece, w_ih, t);
+    if (!c.tokens && t % steps_at_once(piece.count) == 0) input_products(call, piece, f.w_ih, t);
     int64_t n = piece.alive;
     for (int64_t i = 0; i < n; ++i) {
         const int64_t r = piece.rows[i];
         piece.c[i] = call.states.at(t, r);
         piece.init[i] = c.tokens ? c.table + *call.tokens.at(t, r) * c.H : piece.c[i];
+        if (c.tokens && t + 1 < c.T) prefetch(c.table + *call.tokens.at(t + 1, r) * c.H, c.H);
     }
-    const float* state = nullptr;
+    const float* kept = nullptr;
     if (t < call.rows.shared) {  // the common beginning is one more row
-        state = piece.a[n];
-        piece.a[n] = piece.prefix + t * c.H;
-        piece.c[n] = piece.prefix + (t + 1) * c.H;
+        kept = piece.a[n];
+        piece.a[n] = prefix + t * c.H;
+        piece.c[n] = prefix + (t + 1) * c.H;
         piece.init[n++] = c.table + c.prefix_token * c.H;
     }
-    multiply<F>(piece.product(n), w_hh, piece.panel, piece.panel_end);
-    if (t < call.rows.shared) piece.a[--n] = state;
-    for (int64_t i = 0; i < n; ++i) piece.a[i] = piece.c[i];
+    multiply<Activation>(piece.product(n), f.w_hh, piece.panel, piece.panel_end);
+    if (t < call.rows.shared) piece.a[--n] = kept;
+    std::copy_n(piece.c, n, piece.a);
 }
 
 // Last states, and what the output holds where no step was computed.
-void finish_rows(const Call& call, const Piece& piece) {
+void finish_rows(const Call& call, const Piece& piece, const float* prefix) {
     const unrolled_elman& c = call.c;
     for (int64_t i = 0; i < piece.count && piece.leads; ++i) {
         const int64_t r = piece.rows[i], b = call.rows.order[r];
@@ -247,49 +156,113 @@ void finish_rows(const Call& call, const Piece& piece) {
         if (!c.output.data) continue;
         float* row = c.output.data + b * c.output.row;
         for (int64_t t = 0; t < call.rows.begin[r]; ++t)
-            std::copy_n(piece.prefix + (t + 1) * c.H, c.H, row + t * c.output.time);
+            std::copy_n(prefix + (t + 1) * c.H, c.H, row + t * c.output.time);
         for (int64_t t = call.rows.begin[r] + call.rows.steps[r]; t < c.T; ++t)
             std::fill_n(row + t * c.output.time, c.H, 0.0f);
     }
 }
 
-template <class F>
+template <class Activation>
 int forward(Call& call) {
     const unrolled_elman& c = call.c;
-    Panels w_ih{};
-    const Panels w_hh = packed(call.scratch, c.w_hh, c.H, c.H, 1, c.H);
-    if (!c.tokens) w_ih = packed(call.scratch, c.w_ih, c.D, c.H, 1, c.D);
-    Piece* pieces = make_pieces(call);
-    if (!pieces || !begin_rows(call, pieces)) return UNROLLED_NO_MEMORY;
-    walk(call, pieces, 0, 1, [&](Piece& piece, int64_t t) { forward_step<F>(call, piece, w_ih, w_hh, t); });
-    parallel(call.division.pieces(), [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) finish_rows(call, pieces[i]);
-    });
+    Forward f{{}, packed(call.scratch, c.w_hh, c.H, c.H, 1, c.H), nullptr};
+    if (!c.tokens) f.w_ih = packed(call.scratch, c.w_ih, c.D, c.H, 1, c.D);
+    const Pieces pieces = make_pieces(call.scratch, call.rows, call.work(), c.H, 1);
+    if (!call.scratch.ok()) return UNROLLED_NO_MEMORY;
+    if (!c.output.data && !c.states) {  // the state before, and those that hold input products
+        int64_t last = 2;
+        for (int64_t i = 0; i < pieces.count() && !c.tokens; ++i)
+            last = std::max(last, steps_at_once(pieces.piece[i].count) + 1);
+        call.states = compact(call.scratch, call.rows, call.scratch.take<float>(last * c.B * c.H), c.H, last);
+    }
+    if (!begin_rows(call, pieces, f)) return UNROLLED_NO_MEMORY;
+    walk(
+        pieces, call.rows, 0, 1,
+        [&](Piece& p, int64_t i, int64_t t) { forward_step<Activation>(call, f, p, f.prefix[i], t); },
+        [&](Piece& p, int64_t i) { finish_rows(call, p, f.prefix[i]); });
     return UNROLLED_OK;
 }
 
-// The backward pass. dz (total + shared, H): the common beginning's steps come last; previous: the state that
-// each row of dz was computed from; start (B, H) in the engine's order: gradients of the first states.
-struct Gradients {
+// Small weights get their gradient while the steps that it is made of are still in the cache: the rows of the
+// batch, `together` by `together`, add up one of their own, `steps` at a time, and these are added up in the end.
+// The cut depends on B alone, so the bits do not depend on the threads.
+struct RowSums {
+    static constexpr int64_t kBlock = 128;
+    int64_t together, steps, count;  // count 0: the weights are not small
+    float *w_hh, *bias, *w_ih;       // (count + 1, H, H), (count + 1, H), (count, H, D)
+};
+
+// dz (total + shared, H): the common beginning's steps come last; previous: the state that each row of dz was
+// computed from; start (B, H) in the engine's order: gradients of the first states.
+struct Backward {
+    Panels w_hh;
     Places<float> dz;
     Places<const float> d_output;
     const float** previous;
     float* start;
+    RowSums sums;
+    Copies* copies;  // for each piece
+    Piece room;      // for a product of all rows
 };
 
+RowSums row_sums(Call& call) {
+    const unrolled_elman& c = call.c;
+    const bool dense = !c.tokens && c.d_w_ih;
+    if (c.H > 64 || (dense && c.D > 64)) return {1, 1, 0, nullptr, nullptr, nullptr};
+    RowSums s{std::max<int64_t>(1, std::min<int64_t>(kRows, c.B / 16)), 0, 0, nullptr, nullptr, nullptr};
+    s.steps = RowSums::kBlock / s.together;
+    s.count = (c.B + s.together - 1) / s.together;
+    s.w_hh = call.scratch.zeros<float>((s.count + 1) * c.H * c.H);
+    s.bias = call.scratch.zeros<float>((s.count + 1) * c.H);
+    if (dense) s.w_ih = call.scratch.zeros<float>(s.count * c.H * c.D);
+    return s;
+}
+
+// Adds steps [t, t + steps) of the rows of a piece to their sums.
+void add_sums(const Call& call, const Backward& g, const Piece& piece, const Copies& copies, int64_t t) {
+    const RowSums& s = g.sums;
+    const int64_t H = call.c.H, D = call.c.D, end = std::min(t + s.steps, call.c.T);
+    const float *a[RowSums::kBlock], *h[RowSums::kBlock], *x[RowSums::kBlock];
+    for (int64_t i = 0; i < piece.count; i += s.together) {
+        const int64_t r0 = piece.rows[i], most = std::min(s.together, piece.count - i), sum = r0 / s.together;
+        int64_t n = 0;
+        for (int64_t u = t; u < end; ++u)
+            for (int64_t r = r0; r < std::min(r0 + most, call.rows.active[u]); ++r, ++n) {
+                a[n] = g.dz.at(u, r);
+                h[n] = g.previous[call.rows.place(u, r)];
+                if (s.w_ih) x[n] = call.x.at(u, r);
+            }
+        if (n == 0) continue;
+        add_block({H, H, s.w_hh + sum * H * H, s.bias + sum * H}, copies, a, h, n, 0, H, 0, panels_of(H), true);
+        if (s.w_ih)
+            add_block({H, D, s.w_ih + sum * H * D, nullptr}, copies, a, x, n, 0, H, 0, panels_of(D), true);
+    }
+}
+
+// to (size) = the `count` sums at `from` added up.
+void add_up(const float* from, int64_t count, int64_t size, float* to) {
+    for (int64_t i = 0; to && i < size; i += kLanes) {
+        Vector sum{};
+        for (int64_t k = 0; k < count; ++k) sum += load_some(from + k * size + i, size - i);
+        store_some(to + i, sum, size - i);
+    }
+}
+
 template <class Slope>
-void backward_step(const Call& call, Piece& piece, const Gradients& g, const Panels& w, int64_t t) {
+void backward_step(const Call& call, const Backward& g, Piece& piece, int64_t t) {
     const unrolled_elman& c = call.c;
     const Rows& rows = call.rows;
+    const int64_t column = piece.panel * kPanel, end = std::min(piece.panel_end * kPanel, c.H);
     int64_t n = 0;
     for (int64_t i = 0; i < piece.alive; ++i) {
         const int64_t r = piece.rows[i];
         const float* d = c.d_output.data ? g.d_output.at(t, r) : call.zeros;
         const float* h = call.states.at(t, r);
         float* dz = g.dz.at(t, r);
-        if (piece.leads)
-            g.previous[rows.place(t, r)] =
-                r < rows.before(t) ? call.states.at(t - 1, r) : call.first_state(r, c.prefix);
+        const bool early = r < rows.before(t);
+        const float* before = early ? call.states.at(t - 1, r) : call.first_state(r, c.prefix);
+        if (early) prefetch(before, c.H);
+        if (piece.leads) g.previous[rows.place(t, r)] = before;
         if (r < rows.after(t)) {
             piece.a[n] = g.dz.at(t + 1, r);
             piece.init[n] = d;
@@ -298,42 +271,40 @@ void backward_step(const Call& call, Piece& piece, const Gradients& g, const Pan
             continue;
         }
         const float* last = c.d_h_n ? c.d_h_n + rows.order[r] * c.H : call.zeros;
-        for (int64_t j = piece.column; j < piece.column_end; j += kLanes) {
-            const int64_t left = piece.column_end - j;
-            const Vector sum = load_some(d + j, left) + load_some(last + j, left);
-            store_some(dz + j, Slope::apply(sum, load_some(h + j, left)), left);
+        for (int64_t j = column; j < end; j += kLanes) {
+            const Vector sum = load_some(d + j, end - j) + load_some(last + j, end - j);
+            store_some(dz + j, Slope::apply(sum, load_some(h + j, end - j)), end - j);
         }
     }
-    multiply<Slope>(piece.product(n), w, piece.panel, piece.panel_end);
+    multiply<Slope>(piece.product(n), g.w_hh, piece.panel, piece.panel_end);
 }
 
 // Gradients of what the rows started from.
-void first_gradients(Call& call, const Gradients& g, const Panels& w) {
+void first_gradients(const Call& call, const Backward& g) {
     const unrolled_elman& c = call.c;
-    const float** a = call.scratch.take<const float*>(c.B);
-    const float** init = call.scratch.take<const float*>(c.B);
-    float** to = call.scratch.take<float*>(c.B);
-    if (!call.scratch.ok()) return;
     int64_t n = 0;
     for (int64_t r = 0; r < c.B; ++r) {
         if (call.rows.steps[r] > 0) {
-            a[n] = g.dz.at(call.rows.begin[r], r);
-            init[n] = call.zeros;
-            to[n++] = g.start + r * c.H;
+            g.room.a[n] = g.dz.at(call.rows.begin[r], r);
+            g.room.init[n] = call.zeros;
+            g.room.c[n++] = g.start + r * c.H;
         } else {
             std::copy_n(c.d_h_n ? c.d_h_n + call.rows.order[r] * c.H : call.zeros, c.H, g.start + r * c.H);
         }
     }
-    multiply_all<Plain>({a, init, to, nullptr, n}, w);
+    multiply_all<Plain>(g.room.product(n), g.w_hh);
+    for (int64_t r = 0; c.d_h_0 && r < c.B; ++r)
+        std::copy_n(g.start + r * c.H, c.H, c.d_h_0 + call.rows.order[r] * c.H);
 }
 
 // The gradient through the common beginning: that of its states is the sum over the rows that left it there.
 template <class Slope>
-void backward_shared(const Call& call, const Gradients& g, const Panels& w, float* sum) {
+void backward_shared(const Call& call, const Backward& g) {
     const unrolled_elman& c = call.c;
     const Rows& rows = call.rows;
     float* dz = g.dz.data + rows.total * c.H;
     for (int64_t t = rows.shared - 1, r = c.B - 1; t >= 0; --t) {
+        float* sum = dz + t * c.H;  // becomes dz
         std::fill_n(sum, c.H, 0.0f);
         const auto add = [&](const float* from) {
             for (int64_t h = 0; h < c.H; ++h) sum[h] += from[h];
@@ -342,14 +313,13 @@ void backward_shared(const Call& call, const Gradients& g, const Panels& w, floa
         for (int64_t late = c.B - 1; c.d_output.data && late > r; --late) add(g.d_output.at(t, late));
         const float* a = t + 1 < rows.shared ? dz + (t + 1) * c.H : call.zeros;
         const float *init = sum, *with = c.prefix + (t + 1) * c.H;
-        float* to = dz + t * c.H;
-        multiply<Slope>({&a, &init, &to, &with, 1}, w, 0, w.count());
+        multiply<Slope>({&a, &init, &sum, &with, 1}, g.w_hh, 0, g.w_hh.count());
         g.previous[rows.total + t] = c.prefix + t * c.H;
     }
 }
 
 // d_x = dz w_ih, zero where nothing was read; d_w_ih from all x.
-bool input_gradients(Call& call, const Gradients& g) {
+bool input_gradients(Call& call, const Backward& g) {
     const unrolled_elman& c = call.c;
     const Rows& rows = call.rows;
     const float** x = call.scratch.take<const float*>(rows.total);
@@ -357,7 +327,7 @@ bool input_gradients(Call& call, const Gradients& g) {
     const float** init = call.scratch.take<const float*>(rows.total);
     float** to = call.scratch.take<float*>(rows.total);
     const Panels w = packed(call.scratch, c.w_ih, c.H, c.D, c.D, 1);
-    const Places<float> d_x = call.strided(c.d_x.data, c.d_x.time, c.d_x.row);
+    const Places<float> d_x = strided(call.scratch, rows, c.d_x.data, c.d_x.time, c.d_x.row, c.reverse);
     if (!call.scratch.ok()) return false;
     share(c.T, [&](int64_t t) {
         for (int64_t r = 0; r < rows.active[t]; ++r) {
@@ -371,51 +341,85 @@ bool input_gradients(Call& call, const Gradients& g) {
             if (t >= c.lengths[b]) std::fill_n(c.d_x.data + t * c.d_x.time + b * c.d_x.row, c.D, 0.0f);
     });
     if (c.d_x.data) multiply_all<Plain>({a, init, to, nullptr, rows.total}, w);
-    return !c.d_w_ih || outer(call.scratch, g.dz.data, x, rows.total, c.H, c.D, c.d_w_ih, nullptr);
+    return g.sums.count || !c.d_w_ih ||
+           outer_all(call.scratch, {c.H, c.D, c.d_w_ih, nullptr}, g.dz.data, x, rows.total);
+}
+
+bool weight_gradients(Call& call, const Backward& g) {
+    const unrolled_elman& c = call.c;
+    const int64_t total = call.rows.total, HH = c.H * c.H;
+    const RowSums& s = g.sums;
+    if (!s.count)
+        return outer_all(call.scratch, {c.H, c.H, c.d_w_hh, c.d_bias}, g.dz.data, g.previous, total + call.rows.shared);
+    const Outer shared{c.H, c.H, s.w_hh + s.count * HH, s.bias + s.count * c.H};
+    if (!outer_all(call.scratch, shared, g.dz.data + total * c.H, g.previous + total, call.rows.shared)) return false;
+    add_up(s.w_hh, s.count + 1, HH, c.d_w_hh);
+    add_up(s.bias, s.count + 1, c.H, c.d_bias);
+    if (s.w_ih) add_up(s.w_ih, s.count, c.H * c.D, c.d_w_ih);
+    return true;
 }
 
 template <class Slope>
 int backward(Call& call) {
     const unrolled_elman& c = call.c;
-    const int64_t n = call.rows.total + call.rows.shared;
-    const Gradients g{call.packed_steps(call.scratch.take<float>(n * c.H), false),
-                      call.strided<const float>(c.d_output.data, c.d_output.time, c.d_output.row),
-                      call.scratch.take<const float*>(n), call.scratch.take<float>(c.B * c.H)};
-    const Panels w = packed(call.scratch, c.w_hh, c.H, c.H, c.H, 1);
-    float* sum = call.scratch.take<float>(c.H);
-    Piece* pieces = make_pieces(call);
-    if (!pieces) return UNROLLED_NO_MEMORY;
-    walk(call, pieces, c.T - 1, -1, [&](Piece& piece, int64_t t) { backward_step<Slope>(call, piece, g, w, t); });
-    if (c.d_h_0 || call.rows.starts_late()) first_gradients(call, g, w);
-    for (int64_t r = 0; c.d_h_0 && r < c.B; ++r)
-        std::copy_n(g.start + r * c.H, c.H, c.d_h_0 + call.rows.order[r] * c.H);
-    if (call.rows.starts_late()) backward_shared<Slope>(call, g, w, sum);
-    if (!outer(call.scratch, g.dz.data, g.previous, n, c.H, c.H, c.d_w_hh, c.d_bias)) return UNROLLED_NO_MEMORY;
-    const bool done = c.tokens ? embedding_gradient(call.scratch, c, call.rows, g.dz.data) : input_gradients(call, g);
-    return done && call.scratch.ok() ? UNROLLED_OK : UNROLLED_NO_MEMORY;
+    Scratch& scratch = call.scratch;
+    const Rows& rows = call.rows;
+    const int64_t n = rows.total + rows.shared;
+    Backward g{packed(scratch, c.w_hh, c.H, c.H, c.H, 1),
+               compact(scratch, rows, scratch.take<float>(n * c.H), c.H),
+               strided<const float>(scratch, rows, c.d_output.data, c.d_output.time, c.d_output.row, c.reverse),
+               scratch.take<const float*>(n), scratch.take<float>(c.B * c.H), row_sums(call), nullptr,
+               Piece(scratch, c.B)};
+    const bool by_word = c.tokens && (c.d_embedding || c.d_w_ih);
+    Index index(scratch, by_word ? c.V : 0, n);
+    const Pieces pieces = make_pieces(scratch, rows, call.work(), c.H, g.sums.together);
+    g.copies = scratch.take<Copies>(pieces.count());
+    if (!scratch.ok()) return UNROLLED_NO_MEMORY;
+    for (int64_t i = 0; g.sums.count && i < pieces.count(); ++i) new (g.copies + i) Copies(scratch, c.H);
+    if (!scratch.ok()) return UNROLLED_NO_MEMORY;
+    walk(
+        pieces, rows, c.T - 1, -1,
+        [&](Piece& piece, int64_t i, int64_t t) {
+            backward_step<Slope>(call, g, piece, t);
+            if (g.sums.count && t % g.sums.steps == 0) add_sums(call, g, piece, g.copies[i], t);
+        },
+        [](Piece&, int64_t) {});
+    // What one thread alone can do, at the same time.
+    bool good = true;
+    share(by_word ? 2 : 1, [&](int64_t task) {
+        if (task == 1) {
+            good = index.sort(c, rows);
+        } else if (c.d_h_0 || rows.starts_late()) {
+            first_gradients(call, g);
+            backward_shared<Slope>(call, g);
+        }
+    });
+    if (!good) return UNROLLED_BAD_TOKEN;
+    bool done = weight_gradients(call, g);
+    if (by_word) done = done && embedding_gradient(scratch, c, index, g.dz.data);
+    if (!c.tokens) done = done && input_gradients(call, g);
+    return done && scratch.ok() ? UNROLLED_OK : UNROLLED_NO_MEMORY;
 }
 
 }  // namespace
 
 int elman_forward(const unrolled_elman* c) {
     Call call(*c);
-    uint8_t* met = nullptr;
-    if (const int status = prepare(call, met)) return status;
+    if (const int status = prepare(call, true)) return status;
     if (c->tokens && c->embedding) {
         if (!c->table) call.c.table = call.scratch.take<float>(c->V * c->H);
         const unrolled_table table{sizeof table, c->V, c->D, c->H, c->embedding, c->w_ih, c->bias, call.c.table};
-        if (!call.scratch.ok() || !fill_table(call.scratch, table, met)) return UNROLLED_NO_MEMORY;
+        if (!call.scratch.ok() || !fill_table(call.scratch, table, call.met)) return UNROLLED_NO_MEMORY;
     }
-    if (!c->output.data && !c->states)
-        call.states = call.packed_steps(call.scratch.take<float>(2 * c->B * c->H), true);
     return c->activation == UNROLLED_RELU ? forward<Relu>(call) : forward<Tanh>(call);
 }
 
 int elman_backward(const unrolled_elman* c) {
     Call call(*c);
-    uint8_t* met = nullptr;
-    if (const int status = prepare(call, met)) return status;
+    if (const int status = prepare(call, false)) return status;
     if (call.rows.starts_late() && (!c->prefix || c->d_h_0)) return UNROLLED_BAD_CALL;
+    if (c->tokens && (c->d_embedding || c->d_w_ih) && (!c->embedding || !c->w_ih)) return UNROLLED_BAD_CALL;
+    if (!c->d_w_hh || !(c->output.data || c->states)) return UNROLLED_BAD_CALL;
     return c->activation == UNROLLED_RELU ? backward<ReluSlope>(call) : backward<TanhSlope>(call);
 }
 

@@ -1,100 +1,91 @@
-// c = a^T b: the gradient of a weight from all steps of all rows.
+// c = a^T b: the gradient of a weight.
 #include "products.h"
+
+#include <cstring>
 
 namespace unrolled {
 namespace UNROLLED_ISA_NAME {
 namespace {
 
-constexpr int64_t kWide = 4;  // panels of b per task, so that packing a pays
+constexpr int64_t kWide = 8;  // panels of b per task, so that copying a pays
 
-struct Outer {
-    const float* a;
-    const float* const* b;
-    int64_t n, I, J;
-    float *c, *sums;
-    int64_t rows;  // of c per task
-};
-
-// Copies of a block in the order in which the tiles read it, where that order jumps through memory.
-struct Block {
-    float* a;         // (tiles, kDepth, kRows)
-    float* b;         // (kDepth, kPanel)
-    const float** at; // (kDepth,) rows of b
-};
-
-void add_columns(const Outer& o, int64_t k0, int64_t n, int64_t i0, int64_t i1) {
+void add_columns(const Outer& outer, const float* const* a, int64_t n, int64_t i0, int64_t i1, bool add) {
     for (int64_t i = i0; i < i1; i += kLanes) {
-        const float* a = o.a + k0 * o.I + i;
         Vector sum[4] = {};
-        for (int64_t k = 0; k < n; ++k) sum[k % 4] += load_some(a + k * o.I, i1 - i);
-        const Vector before = k0 == 0 ? Vector{} : load_some(o.sums + i, i1 - i);
-        store_some(o.sums + i, before + ((sum[0] + sum[1]) + (sum[2] + sum[3])), i1 - i);
+        for (int64_t k = 0; k < n; ++k) sum[k % 4] += load_some(a[k] + i, i1 - i);
+        const Vector before = add ? load_some(outer.sums + i, i1 - i) : Vector{};
+        store_some(outer.sums + i, before + ((sum[0] + sum[1]) + (sum[2] + sum[3])), i1 - i);
     }
 }
 
-// a as (n, kRows) for each tile of [i0, i1).
-void copy_a(const Outer& o, const Block& block, int64_t k0, int64_t n, int64_t i0, int64_t i1) {
-    for (int64_t i = i0; i < i1; i += kRows) {
-        float* to = block.a + (i - i0) * kDepth;
-        const int64_t rows = std::min<int64_t>(kRows, i1 - i);
-        for (int64_t k = 0; k < n; ++k)
-            for (int64_t r = 0; r < rows; ++r) to[k * kRows + r] = o.a[(k0 + k) * o.I + i + r];
-    }
-}
-
-void copy_b(const Outer& o, const Block& block, int64_t k0, int64_t n, int64_t j) {
+// Columns [i0, i1) of a, tile by tile, in the order in which tiles read them.
+void copy_a(const Copies& copies, const float* const* a, int64_t n, int64_t i0, int64_t i1) {
+    const int64_t whole = i0 + (i1 - i0) / kRows * kRows;
     for (int64_t k = 0; k < n; ++k) {
-        float* to = block.b + k * kPanel;
-        const float* from = o.b[k0 + k] + j;
-        store(to, load_some(from, o.J - j));
-        store(to + kLanes, load_some(from + kLanes, o.J - j - kLanes));
-        block.at[k] = to;
+        float* to = copies.a + k * kRows;
+        for (int64_t i = i0; i < whole; i += kRows, to += Copies::kTile) std::memcpy(to, a[k] + i, kRows * sizeof *to);
+        for (int64_t i = whole; i < i1; ++i) to[i - whole] = a[k][i];
     }
 }
 
-void panel(const Outer& o, const Block& block, int64_t k0, int64_t n, int64_t i0, int64_t i1, int64_t j) {
-    const bool copy = o.J > 2 * kPanel || o.J - j < kPanel, copied = o.I > 64;
-    if (copy) copy_b(o, block, k0, n, j);
-    const float* const* b = copy ? block.at : o.b + k0;
-    for (int64_t i = i0; i < i1; i += kRows) {
-        const float* a = copied ? block.a + (i - i0) * kDepth : o.a + k0 * o.I + i;
-        const int rows = static_cast<int>(std::min<int64_t>(kRows, i1 - i));
-        outer_tile<kRows>(rows, a, copied ? kRows : o.I, b, copy ? 0 : j, n, o.c + i * o.J + j, o.J, o.J - j, k0 > 0);
-    }
-}
-
-void task(const Outer& o, const Block& block, int64_t i0, int64_t p0) {
-    const int64_t i1 = std::min(i0 + o.rows, o.I), p1 = std::min(p0 + kWide, panels_of(o.J));
-    for (int64_t k0 = 0; k0 < o.n; k0 += kDepth) {
-        const int64_t n = std::min(kDepth, o.n - k0);
-        if (o.I > 64) copy_a(o, block, k0, n, i0, i1);
-        for (int64_t p = p0; p < p1; ++p) panel(o, block, k0, n, i0, i1, p * kPanel);
-        if (o.sums && p0 == 0) add_columns(o, k0, n, i0, i1);
+// One panel of b, zeros beyond its last column.
+void copy_b(const Copies& copies, const float* const* b, int64_t n, int64_t j, int64_t left) {
+    for (int64_t k = 0; k < n; ++k) {
+        store(copies.b + k * kPanel, load_some(b[k] + j, left));
+        store(copies.b + k * kPanel + kLanes, load_some(b[k] + j + kLanes, left - kLanes));
     }
 }
 
 }  // namespace
 
-bool outer(Scratch& scratch, const float* a, const float* const* b, int64_t n, int64_t I, int64_t J, float* c,
-           float* sums) {
+Copies::Copies(Scratch& scratch, int64_t columns)
+    : a(scratch.take<float>((std::min(columns, kTall) + kRows - 1) / kRows * kTile)),
+      b(scratch.take<float>(kDepth * kPanel)), at_a(scratch.take<const float*>(kDepth)),
+      at_b(scratch.take<const float*>(kDepth)) {
+    for (int64_t k = 0; scratch.ok() && k < kDepth; ++k) at_a[k] = a + k * kRows, at_b[k] = b + k * kPanel;
+}
+
+void add_block(const Outer& outer, const Copies& copies, const float* const* a, const float* const* b, int64_t n,
+               int64_t i0, int64_t i1, int64_t p0, int64_t p1, bool add) {
+    const bool copied = i1 - i0 > 64;
+    if (copied) copy_a(copies, a, n, i0, i1);
+    for (int64_t p = p0; p < p1; ++p) {
+        const int64_t j = p * kPanel, left = outer.J - j;
+        const bool copy = outer.J > 2 * kPanel || (left < kPanel && left != kLanes);
+        if (copy) copy_b(copies, b, n, j, left);
+        for (int64_t i = i0; i < i1; i += kRows)
+            outer_tiles(std::min<int64_t>(kRows, i1 - i), copied ? copies.at_a : a,
+                        copied ? (i - i0) / kRows * Copies::kTile : i, copy ? copies.at_b : b, copy ? 0 : j, n,
+                        outer.c + i * outer.J + j, outer.J, left, add);
+    }
+    if (outer.sums && p0 == 0) add_columns(outer, a, n, i0, i1, add);
+}
+
+bool outer_all(Scratch& scratch, const Outer& outer, const float* a, const float* const* b, int64_t n) {
     if (n == 0) {
-        std::fill(c, c + I * J, 0.0f);
-        if (sums) std::fill(sums, sums + I, 0.0f);
+        std::fill_n(outer.c, outer.I * outer.J, 0.0f);
+        if (outer.sums) std::fill_n(outer.sums, outer.I, 0.0f);
         return true;
     }
-    Outer o{a, b, n, I, J, c, sums, 16 * kRows};
-    const int64_t threads = thread_count(), wide = (panels_of(J) + kWide - 1) / kWide;
-    while (o.rows > kRows && (I + o.rows - 1) / o.rows * wide < 2 * threads) o.rows /= 2;
-    const int64_t tall = (I + o.rows - 1) / o.rows;
-    const int64_t floats = (16 * kRows + kPanel) * kDepth;
-    float* copies = scratch.take<float>(threads * floats);
-    const float** at = scratch.take<const float*>(threads * kDepth);
+    const int64_t threads = thread_count(), wide = (panels_of(outer.J) + kWide - 1) / kWide;
+    int64_t tall = Copies::kTall;  // rows of c per task
+    while (tall > kRows && (outer.I + tall - 1) / tall * wide < 2 * threads) tall /= 2;
+    const int64_t tasks = (outer.I + tall - 1) / tall * wide;
+    Copies* copies = scratch.take<Copies>(threads);
+    const float** rows = scratch.take<const float*>(n);
+    if (!copies || !rows) return false;
+    for (int64_t i = 0; i < threads; ++i) new (copies + i) Copies(scratch, tall);
     if (!scratch.ok()) return false;
+    for (int64_t k = 0; k < n; ++k) rows[k] = a + k * outer.I;
     std::atomic<int64_t> next{0}, worker{0};
-    parallel(std::min(threads, wide * tall), [&](int64_t, int64_t) {
-        const int64_t me = worker++;
-        const Block block{copies + me * floats, copies + me * floats + 16 * kRows * kDepth, at + me * kDepth};
-        for (int64_t i; (i = next++) < wide * tall;) task(o, block, i / wide * o.rows, i % wide * kWide);
+    parallel(n * outer.I * outer.J < kSmall ? 1 : std::min(threads, tasks), [&](int64_t, int64_t) {
+        const Copies& mine = copies[worker++];
+        for (int64_t task; (task = next++) < tasks;) {
+            const int64_t i0 = task / wide * tall, p0 = task % wide * kWide;
+            for (int64_t k = 0; k < n; k += kDepth)
+                add_block(outer, mine, rows + k, b + k, std::min(kDepth, n - k), i0, std::min(i0 + tall, outer.I), p0,
+                          std::min(p0 + kWide, panels_of(outer.J)), k > 0);
+        }
     });
     return true;
 }

@@ -1,4 +1,4 @@
-// Matrix products over many rows at once, on all threads: what comes before and after a time loop.
+// Matrix products over many rows at once: what comes before, after and beside a time loop.
 #pragma once
 
 #include "steps.h"
@@ -19,9 +19,12 @@ inline Panels packed(Scratch& scratch, const float* w, int64_t K, int64_t N, int
     return panels;
 }
 
+constexpr int64_t kSmall = 1000000;  // multiply-adds that are not worth waking another thread
+
 // multiply, with the rows shared out over the threads.
 template <class Finish>
 void multiply_all(const Product& product, const Panels& w) {
+    if (product.rows * w.K * w.N < kSmall) return multiply<Finish>(product, w, 0, w.count());
     constexpr int64_t kSome = 8 * kRows;
     share((product.rows + kSome - 1) / kSome, [&](int64_t i) {
         const int64_t first = i * kSome, rows = std::min(kSome, product.rows - first);
@@ -30,11 +33,30 @@ void multiply_all(const Product& product, const Panels& w) {
     });
 }
 
-// c (I, J) = a^T b over n rows: a (n, I) contiguous, the rows of b by address; sums (I) = the columns of a added
-// up, unless it is null. Each thread has elements of c of its own; the sum over rows is cut into blocks of
-// kDepth, the same for any number of threads. False where memory is short.
-bool outer(Scratch& scratch, const float* a, const float* const* b, int64_t n, int64_t I, int64_t J, float* c,
-           float* sums);
+// The gradient of a weight: c (I, J) = a^T b over many rows, and sums (I) = the columns of a added up, unless null.
+struct Outer {
+    int64_t I, J;
+    float *c, *sums;
+};
+
+// Where one thread copies what lies badly in memory.
+class Copies {
+public:
+    static constexpr int64_t kTall = 32 * kRows;                 // most columns of a that a block covers
+    static constexpr int64_t kTile = kDepth * kRows + kLanes;    // floats of a tile of a; no power of two, for the cache
+    Copies(Scratch& scratch, int64_t columns);  // most columns of a that will be covered
+
+    float *a, *b;                 // (kTall / kRows, kTile), (kDepth, kPanel)
+    const float **at_a, **at_b;   // their rows
+};
+
+// Adds n <= kDepth rows, given by address, to columns [p0, p1) (in panels) of rows [i0, i1) of c, or puts them there.
+void add_block(const Outer& outer, const Copies& copies, const float* const* a, const float* const* b, int64_t n,
+               int64_t i0, int64_t i1, int64_t p0, int64_t p1, bool add);
+
+// All of c from n rows of a, contiguous, and of b, by address. Each thread has elements of c of its own; the sum is
+// cut into blocks of kDepth rows, the same for any number of threads. False where memory is short.
+bool outer_all(Scratch& scratch, const Outer& outer, const float* a, const float* const* b, int64_t n);
 
 }  // namespace UNROLLED_ISA_NAME
 }  // namespace unrolled

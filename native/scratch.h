@@ -2,6 +2,7 @@
 // cost more than the arithmetic on them.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <new>
 
@@ -11,17 +12,19 @@ namespace UNROLLED_ISA_NAME {
 class Scratch {
 public:
     Scratch() : mine_(!kept().busy) {
-        if (mine_) kept().busy = true;
+        if (!mine_) return;
+        kept().busy = true;
+        next_ = kept().data;
+        left_ = kept().bytes;
     }
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;
 
     ~Scratch() {
-        for (int i = 0; i < more_count_; ++i) release(more_[i]);
+        for (int i = 0; i < blocks_; ++i) release(block_[i]);
         if (!mine_) return;
-        Kept& block = kept();
-        block.busy = false;
-        if (wanted_ > block.bytes && wanted_ <= kMost) block.grow(wanted_);
+        kept().busy = false;
+        if (blocks_ > 0 && wanted_ <= kMost) kept().grow(wanted_);
     }
 
     // Uninitialised, on a cache line of its own; null, and ok() false from then on, where there is no memory.
@@ -29,18 +32,17 @@ public:
     T* take(int64_t count) {
         const int64_t bytes = (count * static_cast<int64_t>(sizeof(T)) / kLine + 1) * kLine;
         wanted_ += bytes;
-        if (mine_ && wanted_ <= kept().bytes) return reinterpret_cast<T*>(kept().data + wanted_ - bytes);
-        void* found = more_count_ < kChunks ? acquire(bytes) : nullptr;
-        if (found) more_[more_count_++] = found;
-        ok_ = ok_ && found;
-        return static_cast<T*>(found);
+        if (bytes > left_ && !add_block(bytes)) return nullptr;
+        char* found = next_;
+        next_ += bytes;
+        left_ -= bytes;
+        return reinterpret_cast<T*>(found);
     }
 
     template <class T>
     T* zeros(int64_t count) {
         T* found = take<T>(count);
-        if (found)
-            for (int64_t i = 0; i < count; ++i) found[i] = T{};
+        if (found) std::fill_n(found, count, T{});
         return found;
     }
 
@@ -48,12 +50,22 @@ public:
 
 private:
     static constexpr int64_t kLine = 64, kMost = int64_t{1} << 26;
-    static constexpr int kChunks = 64;
+    static constexpr int kBlocks = 48;
 
-    static void* acquire(int64_t bytes) {
-        return ::operator new(static_cast<size_t>(bytes), std::align_val_t{kLine}, std::nothrow);
+    static char* acquire(int64_t bytes) {
+        return static_cast<char*>(::operator new(static_cast<size_t>(bytes), std::align_val_t{kLine}, std::nothrow));
     }
-    static void release(void* block) { ::operator delete(block, std::align_val_t{kLine}); }
+    static void release(char* block) { ::operator delete(block, std::align_val_t{kLine}); }
+
+    // Larger and larger, so that there are few.
+    bool add_block(int64_t bytes) {
+        left_ = std::max(bytes, std::min(wanted_, kMost / 4));
+        next_ = ok_ && blocks_ < kBlocks ? acquire(left_) : nullptr;
+        ok_ = next_ != nullptr;
+        if (ok_) block_[blocks_++] = next_;
+        else left_ = 0;
+        return ok_;
+    }
 
     struct Kept {
         char* data = nullptr;
@@ -61,7 +73,7 @@ private:
         bool busy = false;
         void grow(int64_t size) {
             release(data);
-            data = static_cast<char*>(acquire(size));
+            data = acquire(size);
             bytes = data ? size : 0;
         }
         ~Kept() { release(data); }
@@ -74,9 +86,10 @@ private:
 
     const bool mine_;
     bool ok_ = true;
-    int64_t wanted_ = 0;
-    void* more_[kChunks];
-    int more_count_ = 0;
+    int64_t wanted_ = 0, left_ = 0;
+    char* next_ = nullptr;
+    char* block_[kBlocks];
+    int blocks_ = 0;
 };
 
 }  // namespace UNROLLED_ISA_NAME

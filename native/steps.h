@@ -87,22 +87,22 @@ private:
 // How one call is divided: `parts` sets of rows, each computed by `splits` threads that share out its panels.
 struct Division {
     int64_t parts, splits;
-    int64_t pieces() const { return parts * splits; }
 };
 
-// `work`: multiply-adds of one row at one step.
-inline Division divide(const Rows& rows, int64_t work, int64_t panels) {
+// `work`: multiply-adds of one row at one step; `together` rows are not parted.
+inline Division divide(const Rows& rows, int64_t work, int64_t panels, int64_t together) {
     const int64_t threads = thread_count();
     if (threads == 1 || rows.total * work < 100000) return {1, 1};
-    const int64_t parts = std::max<int64_t>(1, std::min(threads, (rows.B + 3) / 4));
+    const int64_t most = std::min((rows.B + 3) / 4, (rows.B + together - 1) / together);
+    const int64_t parts = std::max<int64_t>(1, std::min(threads, most));
     const bool worth_waiting = std::min<int64_t>(rows.B, kRows) * work / threads > 50000;
     return {parts, worth_waiting ? std::max<int64_t>(1, std::min(threads / parts, panels)) : 1};
 }
 
 // Deals the rows to the parts, some at a time, there and back, so that all get long and short ones.
 // `dealt` (B,) gets the rows of part 0, then of part 1, each ascending; `first` (parts + 1,) where each begins.
-inline void deal(int64_t B, int64_t parts, int32_t* dealt, int64_t* first) {
-    const int64_t some = std::max<int64_t>(1, std::min<int64_t>(kRows, B / (2 * parts)));
+inline void deal(int64_t B, int64_t parts, int64_t together, int32_t* dealt, int64_t* first) {
+    const int64_t some = std::max<int64_t>(1, std::min<int64_t>(kRows, B / (2 * parts)) / together) * together;
     int64_t n = 0;
     for (int64_t part = 0; part < parts; ++part) {
         first[part] = n;

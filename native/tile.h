@@ -1,8 +1,8 @@
 // The one register tile behind every matrix product of the engine.
 //
-// Each element of a result has one accumulator, which meets its K products in the order of k, whatever tile it
-// lies in and however K is cut into blocks: so a row's bits depend on that row and the weights alone. Columns
-// beyond the last are computed on zeros and not stored; rows beyond the last do not exist.
+// Each element of a result has one accumulator, which meets its products in the order of k, whatever tile it lies
+// in and however K is cut into blocks: so a row's bits depend on that row and the weights alone. Columns beyond
+// the last are computed on zeros and not stored; rows beyond the last do not exist.
 #pragma once
 
 #include <algorithm>
@@ -13,12 +13,12 @@
 namespace unrolled {
 namespace UNROLLED_ISA_NAME {
 
-constexpr int64_t kPanel = 2 * kLanes;                  // columns of a panel: two vectors
-constexpr int kRows = kRegisters == 32 ? 8 : 6;         // rows of a tile
+constexpr int64_t kPanel = 2 * kLanes;           // columns of a panel: two vectors
+constexpr int kRows = kRegisters == 32 ? 8 : 6;  // rows of a tile
 constexpr int kAccumulators = kRegisters == 32 ? 16 : 12;
-constexpr int64_t kDepth = 256;                         // steps of k before the next panel: one stays in L1
+constexpr int64_t kDepth = 256;  // steps of k before the next panel: a panel of so many stays in L1
 
-// Panels side by side for `rows` rows: few rows alone would wait for their own sums.
+// Panels side by side for few rows, which alone would wait for their own sums.
 constexpr int panels_at_once(int rows) { return rows * 8 <= kAccumulators ? 4 : rows * 4 <= kAccumulators ? 2 : 1; }
 
 inline int64_t panels_of(int64_t columns) { return (columns + kPanel - 1) / kPanel; }
@@ -59,28 +59,29 @@ struct Plain {
     static Vector apply(Vector z, Vector) { return z; }
 };
 
-template <class Finish, int R, int P>
+// R rows of V vectors, the first of them at the beginning of panel p.
+template <class Finish, int R, int V>
 void tile(const Product& product, int64_t row, const Panels& w, int64_t p, int64_t k0, int64_t k1) {
     const int64_t column = p * kPanel, step = w.K * kPanel;
     const float* panel = w.at(p);
     const float* a[R];
-    Vector sum[R][2 * P];
+    Vector sum[R][V];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
         a[r] = product.a[row + r];
         const float* from = (k0 == 0 ? product.init[row + r] : product.c[row + r]) + column;
 #pragma GCC unroll 8
-        for (int v = 0; v < 2 * P; ++v) sum[r][v] = load_some(from + v * kLanes, w.N - column - v * kLanes);
+        for (int v = 0; v < V; ++v) sum[r][v] = load_some(from + v * kLanes, w.N - column - v * kLanes);
     }
     for (int64_t k = k0; k < k1; ++k) {
-        Vector wk[2 * P];
+        Vector wk[V];
 #pragma GCC unroll 8
-        for (int v = 0; v < 2 * P; ++v) wk[v] = load(panel + v / 2 * step + k * kPanel + v % 2 * kLanes);
+        for (int v = 0; v < V; ++v) wk[v] = load(panel + v / 2 * step + k * kPanel + v % 2 * kLanes);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
             const Vector ak = fill(a[r][k]);
 #pragma GCC unroll 8
-            for (int v = 0; v < 2 * P; ++v) sum[r][v] = fma(ak, wk[v], sum[r][v]);
+            for (int v = 0; v < V; ++v) sum[r][v] = fma(ak, wk[v], sum[r][v]);
         }
     }
     const bool last = k1 == w.K;
@@ -88,7 +89,7 @@ void tile(const Product& product, int64_t row, const Panels& w, int64_t p, int64
     for (int r = 0; r < R; ++r) {
         float* to = product.c[row + r] + column;
 #pragma GCC unroll 8
-        for (int v = 0; v < 2 * P; ++v) {
+        for (int v = 0; v < V; ++v) {
             const int64_t left = w.N - column - v * kLanes;
             Vector look{};
             if (Finish::kLooks && last) look = load_some(product.with[row + r] + column + v * kLanes, left);
@@ -97,7 +98,7 @@ void tile(const Product& product, int64_t row, const Panels& w, int64_t p, int64
     }
 }
 
-// `rows` rows, 1 to R, of panels [p, end): returns the panel after those that it computed.
+// `rows` rows, 1 to R, of panels from p, up to `end`: returns the panel after those that it computed.
 template <class Finish, int R = kRows>
 int64_t tiles(int rows, const Product& product, int64_t row, const Panels& w, int64_t p, int64_t end, int64_t k0,
               int64_t k1) {
@@ -106,10 +107,11 @@ int64_t tiles(int rows, const Product& product, int64_t row, const Panels& w, in
     }
     constexpr int P = panels_at_once(R);
     if (P > 1 && p + P <= end) {
-        tile<Finish, R, P>(product, row, w, p, k0, k1);
+        tile<Finish, R, 2 * P>(product, row, w, p, k0, k1);
         return p + P;
     }
-    tile<Finish, R, 1>(product, row, w, p, k0, k1);
+    if (w.N - p * kPanel > kLanes) tile<Finish, R, 2>(product, row, w, p, k0, k1);
+    else tile<Finish, R, 1>(product, row, w, p, k0, k1);
     return p + 1;
 }
 
@@ -131,31 +133,42 @@ void multiply(const Product& product, const Panels& w, int64_t begin, int64_t en
     }
 }
 
-// One tile of c (+)= a^T b over n rows: a[k * lda + r], and the kPanel columns at b[k].
-template <int R>
-void outer_tile(int rows, const float* a, int64_t lda, const float* const* b, int64_t offset, int64_t n, float* c,
-                int64_t ldc, int64_t left, bool add) {
-    if constexpr (R > 1) {
-        if (rows < R) return outer_tile<R - 1>(rows, a, lda, b, offset, n, c, ldc, left, add);
-    }
-    Vector sum[R][2] = {};
+// c (+)= a^T b over n rows given by address: R columns of a from i on, and V vectors of b, `left` of whose columns
+// count; b must be readable to the end of the vectors.
+template <int R, int V>
+void outer_tile(const float* const* a, int64_t i, const float* const* b, int64_t j, int64_t n, float* c, int64_t ldc,
+                int64_t left, bool add) {
+    Vector sum[R][V] = {};
     for (int64_t k = 0; k < n; ++k) {
-        const Vector b0 = load(b[k] + offset), b1 = load(b[k] + offset + kLanes);
+        const float* ak = a[k] + i;
+        Vector bk[V];
+#pragma GCC unroll 2
+        for (int v = 0; v < V; ++v) bk[v] = load(b[k] + j + v * kLanes);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
-            const Vector ak = fill(a[k * lda + r]);
-            sum[r][0] = fma(ak, b0, sum[r][0]);
-            sum[r][1] = fma(ak, b1, sum[r][1]);
+            const Vector ar = fill(ak[r]);
+#pragma GCC unroll 2
+            for (int v = 0; v < V; ++v) sum[r][v] = fma(ar, bk[v], sum[r][v]);
         }
     }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 2
-        for (int v = 0; v < 2; ++v) {
+        for (int v = 0; v < V; ++v) {
             float* to = c + r * ldc + v * kLanes;
             const Vector before = add ? load_some(to, left - v * kLanes) : Vector{};
             store_some(to, before + sum[r][v], left - v * kLanes);
         }
+}
+
+template <int R = kRows>
+void outer_tiles(int64_t rows, const float* const* a, int64_t i, const float* const* b, int64_t j, int64_t n, float* c,
+                 int64_t ldc, int64_t left, bool add) {
+    if constexpr (R > 1) {
+        if (rows < R) return outer_tiles<R - 1>(rows, a, i, b, j, n, c, ldc, left, add);
+    }
+    if (left > kLanes) outer_tile<R, 2>(a, i, b, j, n, c, ldc, left, add);
+    else outer_tile<R, 1>(a, i, b, j, n, c, ldc, left, add);
 }
 
 }  // namespace UNROLLED_ISA_NAME

@@ -5,74 +5,88 @@ namespace unrolled {
 namespace UNROLLED_ISA_NAME {
 namespace {
 
-bool scan_row(const Tokens& tokens, int64_t b, int64_t* begins, uint8_t* met) {
-    const int64_t end = tokens.lengths ? tokens.lengths[b] : tokens.T;
+bool scan_row(const unrolled_elman& c, bool share_start, int64_t b, int64_t* begins, uint8_t* met) {
+    const int32_t* tokens = c.tokens + b * c.token_row;
+    const int64_t end = c.lengths ? c.lengths[b] : c.T;
     int64_t t = 0;
-    if (tokens.prefix >= 0)
-        while (t < end && tokens.at(t, b) == tokens.prefix) ++t;
+    while (share_start && t < end && tokens[t * c.token_time] == c.prefix_token) ++t;
     begins[b] = t;
-    for (; t < end; ++t) {
-        const int64_t word = static_cast<uint32_t>(tokens.at(t, b));
-        if (word >= tokens.V) return false;
+    for (; met && t < end; ++t) {
+        const int64_t word = static_cast<uint32_t>(tokens[t * c.token_time]);
+        if (word >= c.V) return false;
         // Several threads may write this 1 at once.
         __atomic_store_n(met + word, uint8_t{1}, __ATOMIC_RELAXED);
     }
     return true;
 }
 
-// Where each word stands: rows[begin[i], begin[i + 1]) are the rows of dz of word ids[i], in order.
-struct Index {
-    int64_t words;
-    int64_t* ids;
-    int64_t* begin;
-    int32_t* rows;
-};
-
-// A counting sort.
-void sort_words(const Tokens& tokens, const Rows& rows, Index& index, int32_t* count) {
-    std::fill(count, count + tokens.V, 0);
-    const auto each = [&](const auto& visit) {
-        for (int64_t t = 0; t < rows.T; ++t)
-            for (int64_t r = 0; r < rows.active[t]; ++r) visit(tokens.at(t, rows.order[r]), rows.place(t, r));
-        for (int64_t t = 0; t < rows.shared; ++t) visit(tokens.prefix, rows.total + t);
-    };
-    each([&](int32_t word, int64_t) { ++count[word]; });
-    int64_t place = 0;
-    index.words = 0;
-    for (int64_t word = 0; word < tokens.V; ++word) {
-        if (count[word] == 0) continue;
-        index.ids[index.words] = word;
-        index.begin[index.words++] = place;
-        place += count[word];
-        count[word] = static_cast<int32_t>(place - count[word]);
-    }
-    index.begin[index.words] = place;
-    each([&](int32_t word, int64_t row) { index.rows[count[word]++] = static_cast<int32_t>(row); });
-}
-
-// sum = the rows of dz of one word; rows are added in blocks, so that a word that is everywhere loses nothing.
+// sum (H) = n rows of dz; they are added in blocks, so that a word that is everywhere loses nothing.
 void add_rows(const float* dz, int64_t H, const int32_t* rows, int64_t n, float* sum) {
-    for (int64_t h = 0; h < H; h += kLanes) {
-        Vector total{};
+    for (int64_t h = 0; h < H; h += kPanel) {
+        Vector total[2] = {};
         for (int64_t i = 0; i < n;) {
-            Vector block{};
-            for (const int64_t end = std::min<int64_t>(i + 64, n); i < end; ++i)
-                block += load_some(dz + int64_t{rows[i]} * H + h, H - h);
-            total += block;
+            Vector block[2] = {};
+            for (const int64_t end = std::min<int64_t>(i + 64, n); i < end; ++i) {
+                const float* row = dz + int64_t{rows[i]} * H + h;
+                // Those of the next word follow in the list.
+                prefetch(dz + int64_t{rows[i + Index::kAhead]} * H + h, std::min(kPanel, H - h));
+                block[0] += load_some(row, H - h);
+                block[1] += load_some(row + kLanes, H - h - kLanes);
+            }
+            total[0] += block[0];
+            total[1] += block[1];
         }
-        store_some(sum + h, total, H - h);
+        store_some(sum + h, total[0], H - h);
+        store_some(sum + h + kLanes, total[1], H - h - kLanes);
     }
 }
 
 }  // namespace
 
-bool scan(const Tokens& tokens, int64_t* begins, uint8_t* met) {
+bool scan(const unrolled_elman& call, bool share_start, int64_t* begins, uint8_t* met) {
     std::atomic<bool> good{true};
-    share((tokens.B + 7) / 8, [&](int64_t i) {
-        for (int64_t b = 8 * i; b < std::min(8 * i + 8, tokens.B); ++b)
-            if (!scan_row(tokens, b, begins, met)) good = false;
+    if (!met) {
+        for (int64_t b = 0; b < call.B; ++b) scan_row(call, share_start, b, begins, met);
+        return true;
+    }
+    share((call.B + 7) / 8, [&](int64_t i) {
+        for (int64_t b = 8 * i; b < std::min(8 * i + 8, call.B); ++b)
+            if (!scan_row(call, share_start, b, begins, met)) good = false;
     });
     return good;
+}
+
+Index::Index(Scratch& scratch, int64_t V, int64_t n)
+    : ids(scratch.take<int64_t>(std::min(V, n))), begin(scratch.take<int64_t>(std::min(V, n) + 1)),
+      rows(scratch.take<int32_t>(n + kAhead)), count(scratch.zeros<int32_t>(V)) {}
+
+bool Index::sort(const unrolled_elman& c, const Rows& all) {
+    const auto each = [&](const auto& visit) {
+        for (int64_t r = 0; r < all.B; ++r) {
+            const int32_t* tokens = c.tokens + all.order[r] * c.token_row;
+            for (int64_t t = all.begin[r], end = t + all.steps[r]; t < end; ++t)
+                visit(tokens[(c.reverse ? end - 1 - t : t) * c.token_time], all.place(t, r));
+        }
+        for (int64_t t = 0; t < all.shared; ++t) visit(c.prefix_token, all.total + t);
+    };
+    bool good = true;
+    each([&](int32_t word, int64_t) {
+        if (static_cast<uint32_t>(word) < static_cast<uint64_t>(c.V)) ++count[word];
+        else good = false;
+    });
+    if (!good) return false;
+    int64_t place = 0;
+    for (int64_t word = 0; word < c.V; ++word) {
+        if (count[word] == 0) continue;
+        ids[words] = word;
+        begin[words++] = place;
+        place += count[word];
+        count[word] = static_cast<int32_t>(begin[words - 1]);
+    }
+    begin[words] = place;
+    each([&](int32_t word, int64_t row) { rows[count[word]++] = static_cast<int32_t>(row); });
+    std::fill_n(rows + place, kAhead, 0);
+    return true;
 }
 
 bool fill_table(Scratch& scratch, const unrolled_table& call, const uint8_t* met) {
@@ -93,12 +107,8 @@ bool fill_table(Scratch& scratch, const unrolled_table& call, const uint8_t* met
     return true;
 }
 
-bool embedding_gradient(Scratch& scratch, const unrolled_elman& call, const Rows& rows, const float* dz) {
-    const int64_t n = rows.total + rows.shared, most = std::min(call.V, n), H = call.H, D = call.D;
-    const Tokens tokens{call.tokens, call.token_time, call.token_row, call.T, call.B, call.V, call.prefix_token,
-                        call.lengths};
-    Index index{0, scratch.take<int64_t>(most), scratch.take<int64_t>(most + 1), scratch.take<int32_t>(n)};
-    int32_t* count = scratch.take<int32_t>(call.V);
+bool embedding_gradient(Scratch& scratch, const unrolled_elman& call, const Index& index, const float* dz) {
+    const int64_t most = index.words, H = call.H, D = call.D;
     float* sums = scratch.take<float>(most * H);
     const float** a = scratch.take<const float*>(most);
     const float** e = scratch.take<const float*>(most);
@@ -107,10 +117,9 @@ bool embedding_gradient(Scratch& scratch, const unrolled_elman& call, const Rows
     float* zeros = scratch.zeros<float>(D);
     const Panels w = packed(scratch, call.w_ih, H, D, D, 1);
     if (!scratch.ok()) return false;
-    sort_words(tokens, rows, index, count);
     const bool all = call.d_embedding && !call.word_ids;
-    if (all) std::fill(call.d_embedding, call.d_embedding + call.V * D, 0.0f);
-    if (call.word_ids) std::copy(index.ids, index.ids + index.words, call.word_ids);
+    if (all) std::fill_n(call.d_embedding, call.V * D, 0.0f);
+    if (call.word_ids) std::copy_n(index.ids, index.words, call.word_ids);
     if (call.words) *call.words = index.words;
     for (int64_t i = 0; i < index.words; ++i) {
         a[i] = sums + i * H;
@@ -125,7 +134,7 @@ bool embedding_gradient(Scratch& scratch, const unrolled_elman& call, const Rows
         if (call.d_embedding)
             multiply<Plain>({a + first, init + first, c + first, nullptr, last - first}, w, 0, w.count());
     });
-    return !call.d_w_ih || outer(scratch, sums, e, index.words, H, D, call.d_w_ih, nullptr);
+    return !call.d_w_ih || outer_all(scratch, {H, D, call.d_w_ih, nullptr}, sums, e, index.words);
 }
 
 int input_table(const unrolled_table* call) {

@@ -6,24 +6,28 @@
 namespace unrolled {
 namespace UNROLLED_ISA_NAME {
 
-struct Tokens {
-    const int32_t* data;  // (T, B)
-    int64_t time, row, T, B, V;
-    int32_t prefix;            // -1: no row begins late
-    const int64_t* lengths;    // (B,) or null
-    int32_t at(int64_t t, int64_t b) const { return data[t * time + b * row]; }
-};
-
-// Counts for each row the prefix tokens that it begins with (`begins`, (B,)) and marks the words that the rest
-// reads (`met`, (V,) zeros). False where a token is outside [0, V).
-bool scan(const Tokens& tokens, int64_t* begins, uint8_t* met);
+// Counts the prefix tokens that each row begins with (`begins`, (B,)); zeros unless `share_start`. Marks the words
+// that are read after them (`met`, (V,) zeros) unless it is null; then false where a token is not in [0, V).
+bool scan(const unrolled_elman& call, bool share_start, int64_t* begins, uint8_t* met);
 
 // table[v] = embedding[v] w_ih^T + bias for every v, or those that are `met`.
 bool fill_table(Scratch& scratch, const unrolled_table& call, const uint8_t* met);
 
-// The gradients of embedding and w_ih from that of the input products: dz (rows.total + rows.shared, H), the
-// steps of the common beginning last.
-bool embedding_gradient(Scratch& scratch, const unrolled_elman& call, const Rows& rows, const float* dz);
+// Where each word stands: rows[begin[i], begin[i + 1]) are the rows of dz of word ids[i], in order.
+struct Index {
+    static constexpr int64_t kAhead = 8;  // entries after the last row, to look at
+    int64_t words = 0;
+    int64_t *ids, *begin;
+    int32_t *rows, *count;
+
+    Index(Scratch& scratch, int64_t V, int64_t n);
+    // A counting sort of the tokens of the alive steps, then of the common beginning, which stands last in dz.
+    // False where a token is not in [0, V).
+    bool sort(const unrolled_elman& call, const Rows& all);
+};
+
+// The gradients of embedding and w_ih from that of the input products, dz (rows.total + rows.shared, H).
+bool embedding_gradient(Scratch& scratch, const unrolled_elman& call, const Index& index, const float* dz);
 
 }  // namespace UNROLLED_ISA_NAME
 }  // namespace unrolled

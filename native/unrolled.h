@@ -63,7 +63,7 @@ typedef struct {
     unrolled_steps d_output; /* (T, B, H) */
     const float* d_h_n;      /* (B, H) */
     unrolled_steps d_x;      /* (T, B, D) */
-    float *d_w_ih, *d_w_hh, *d_bias, *d_h_0;
+    float *d_w_ih, *d_w_hh, *d_bias, *d_h_0; /* d_w_hh always; d_h_0 only where nothing is shared */
     float* d_embedding;      /* (V, D); with word_ids: (words, D), only the rows of the words met */
     int64_t* word_ids;       /* (min(V, T * B)), ascending */
     int64_t* words;          /* (1) how many */

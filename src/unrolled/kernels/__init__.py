@@ -185,7 +185,7 @@ def _contiguous(array: Any) -> Array:
 def _ready(given: tuple[Any, ...]) -> native.Weights:
     *weights, lengths = given
     ready = [None if array is None else _contiguous(array) for array in weights]
-    return native.Weights(*ready, None if lengths is None else np.ascontiguousarray(lengths, np.int64))
+    return native.Weights(*ready, *[None if lengths is None else np.ascontiguousarray(lengths, np.int64)])
 
 
 def _scan(z: Array, weights: native.Weights, nonlinearity: str, reverse: bool) -> tuple[Array, Array]:
