@@ -181,20 +181,29 @@ class Score(keras.callbacks.Callback):
         self.found.append(float(((p > 0.5) == self.y).mean()))
 
 
-def record_accuracies(seeds: int = 5, epochs: int = 5) -> dict[str, Any]:
-    """The lesson's whole program for each seed; the test reviews are scored after every epoch."""
+def record_accuracies(seeds: int = 5, epochs: int = 5) -> None:
+    """The lesson's whole program for each seed; the test reviews are scored after every epoch.
+
+    The file is written after each seed, and seeds that it holds are not run again.
+    """
+    path = HERE / f"accuracies-{BACKEND}.json"
+    runs = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
     x, y, test_x, test_y = reviews()
-    runs = []
-    for seed in range(seeds):
+    for seed in range(len(runs), seeds):
         keras.utils.set_random_seed(seed)
         model = model_of(LESSON)
         score = Score(test_x, test_y)
         history = model.fit(x, y, 128, epochs, 0, [score], validation_split=0.2).history["val_accuracy"]
         best, last = score.found[int(np.argmax(history))], score.found[-1]
         runs.append({"seed": seed, "val": history, "test": score.found, "best": best, "last": last})
-        print(runs[-1], file=sys.stderr, flush=True)
-    means = {f"mean_{which}": float(np.mean([run[which] for run in runs])) for which in ("best", "last")}
-    return {"runs": runs, **means}
+        means = {f"mean_{which}": float(np.mean([run[which] for run in runs])) for which in ("best", "last")}
+        write(path, {"runs": runs, **means})
+
+
+def write(path: Path, found: dict[str, Any]) -> None:
+    """The numbers and where they come from."""
+    text = json.dumps({"certificate": certificate(), **found}, indent=1)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def certificate() -> dict[str, Any]:
@@ -214,6 +223,7 @@ def certificate() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    found = {"losses": record_losses, "accuracies": record_accuracies}[sys.argv[1]]()
-    text = json.dumps({"certificate": certificate(), **found}, indent=1)
-    (HERE / f"{sys.argv[1]}-{BACKEND}.json").write_text(text + "\n", encoding="utf-8")
+    if sys.argv[1:] == ["losses"]:
+        write(HERE / f"losses-{BACKEND}.json", record_losses())
+    else:
+        record_accuracies()
