@@ -139,7 +139,8 @@ class Trainer:
         val_loss and val_accuracy, and seconds. Afterwards `best` holds the weights of the epoch with the highest
         validation accuracy, or of the last epoch when there is no validation.
         """
-        self._check_identity(_checksum(self.config, training, validation))
+        if self.folder is not None:
+            self._check_identity(_checksum(self.config, training, validation))
         while self.progress.epoch < self.config.epochs and not self._out_of_patience():
             self._run_epoch(training, validation)
         if self.folder is not None:
