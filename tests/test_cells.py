@@ -9,6 +9,8 @@ torch = pytest.importorskip("torch")
 from unrolled import shelf  # noqa: E402
 from unrolled.cells import Cell, Weights  # noqa: E402
 from unrolled.cells.elman import Elman  # noqa: E402
+from unrolled.cells.gru import GRU  # noqa: E402
+from unrolled.cells.lstm import LSTM  # noqa: E402
 
 T, B, D, H = 5, 4, 3, 6
 CELLS = shelf.names("cells")
@@ -69,3 +71,46 @@ def test_elman_is_torch_rnn(nonlinearity):
         state = Elman(nonlinearity).step(x_t, state, weights)
         states.append(state[0])
     torch.testing.assert_close(torch.stack(states), theirs(x, h_0)[0])
+
+
+def carried(
+    cell: Cell, x: torch.Tensor, state: tuple[torch.Tensor, ...], weights: Weights
+) -> list[torch.Tensor]:
+    """All outputs stacked, then the last states."""
+    outputs = []
+    for x_t in x:
+        state = cell.step(x_t, state, weights)
+        outputs.append(state[0])
+    return [torch.stack(outputs), *state]
+
+
+@pytest.mark.parametrize("cell", [LSTM(), GRU()], ids=["lstm", "gru"])
+def test_gated_cells_are_torchs(cell):
+    theirs = (torch.nn.LSTM if isinstance(cell, LSTM) else torch.nn.GRU)(D, H).double()
+    weights = random_weights(type(cell))
+    with torch.no_grad():
+        for parameter, value in zip(theirs.parameters(), weights, strict=True):
+            parameter.copy_(value)
+    x = torch.randn(T, B, D, dtype=torch.float64)
+    state = tuple(torch.randn(B, H, dtype=torch.float64) for _ in cell.states)
+    first = tuple(s[None] for s in state)
+    output, last = theirs(x, first if len(first) > 1 else first[0])
+    for ours, wanted in zip(
+        carried(cell, x, state, weights),
+        [output, *(s[0] for s in (last if len(first) > 1 else (last,)))],
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, wanted)
+
+
+def test_a_gru_that_resets_before_its_product_is_the_papers():
+    w = random_weights(GRU)
+    x, h = torch.randn(B, D, dtype=torch.float64), torch.randn(B, H, dtype=torch.float64)
+    x_r, x_z, x_n = (x @ w.weight_ih.T + w.bias_ih).chunk(3, -1)
+    w_r, w_z, w_n = w.weight_hh.chunk(3)
+    b_r, b_z, b_n = w.bias_hh.chunk(3)
+    r, z = torch.sigmoid(x_r + h @ w_r.T + b_r), torch.sigmoid(x_z + h @ w_z.T + b_z)
+    n = torch.tanh(x_n + (r * h) @ w_n.T + b_n)
+    (ours,) = GRU(reset_after=False).step(x, (h,), w)
+    torch.testing.assert_close(ours, z * h + (1 - z) * n)
+    assert not torch.allclose(ours, GRU().step(x, (h,), w)[0])
