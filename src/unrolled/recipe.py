@@ -99,7 +99,7 @@ def _arrays(task: Task, examples: Examples) -> train.Arrays:
 
 
 def _card(task: Task, history: Sequence[train.Row], trained: int, held_out: int) -> str:
-    best = max(history, key=lambda row: row.get("val_accuracy", row["epoch"]))
+    best = train.best(history)
     shown = [name for name in best if name not in ("epoch", "seconds")]
     rows = [
         f"| {int(row['epoch'])}{' (kept)' if row is best else ''} | "

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -90,6 +90,11 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
+def best(history: Sequence[Row]) -> Row:
+    """The row of the best epoch: highest validation accuracy, then lowest loss; without validation the last."""
+    return max(history, key=lambda row: (row.get("val_accuracy", row["epoch"]), -row.get("val_loss", 0.0)))
+
+
 def _correct(logits: Tensor, targets: Tensor) -> int:
     # In NumPy: a handful of torch calls on so few numbers would take longer than they are worth.
     z, wanted = logits.detach().numpy(force=True), targets.numpy(force=True)
@@ -136,8 +141,7 @@ class Trainer:
         """Train until the last epoch or until patience runs out; returns one row of figures per epoch.
 
         Rows hold loss and accuracy (running means over the epoch, before each update, as Keras reports them),
-        val_loss and val_accuracy, and seconds. Afterwards `best` holds the weights of the epoch with the highest
-        validation accuracy, or of the last epoch when there is no validation.
+        val_loss and val_accuracy, and seconds. Afterwards `best` holds the weights of the best epoch.
         """
         if self.folder is not None:
             self._check_identity(_checksum(self.config, training, validation))
@@ -225,8 +229,7 @@ class Trainer:
     def _finish_epoch(self, row: Row) -> None:
         now = self.progress
         now.history.append(row)
-        watched = [past.get("val_accuracy", past["epoch"]) for past in now.history]
-        if watched[-1] > max(watched[:-1], default=-1.0):
+        if row is best(now.history):
             now.best_epoch, self.best = now.epoch, layers.weights_of(self.stack)
         now.epoch, now.batch, now.loss_sum, now.correct, now.seen = now.epoch + 1, 0, 0.0, 0.0, 0
         if self.folder is not None:
