@@ -129,6 +129,18 @@ def test_the_machine_is_described() -> None:
     assert set(found) == {"cpu", "cores", "isa", "threads"}
 
 
+@pytest.mark.parametrize(("load", "said"), [(0.1, False), (3.5, True)])
+def test_a_busy_machine_is_mentioned(load: float, said: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    from unrolled.bench import lesson
+
+    monkeypatch.setattr(lesson, "load", lambda: load)
+    monkeypatch.setattr(lesson, "machine", lambda: {"cpu": "x", "cores": 2, "isa": "avx2", "threads": 2})
+    lines: list[str] = []
+    assert make("lesson").run(lines.append)["machine"]["load_before"] == load
+    assert ("Other programs were running (load 3.5): do not quote these ratios." in lines) == said
+
+
 def test_a_number_below_its_least_is_refused() -> None:
     with pytest.raises(UsageError, match=r"^batch-size is 0; it must be at least 1\.$"):
         make("lesson", batch_size=0)

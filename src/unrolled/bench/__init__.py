@@ -88,6 +88,11 @@ def machine() -> dict[str, Any]:
     return {"cpu": _processor(), "cores": cores, "isa": info.isa, "threads": info.threads}
 
 
+def load() -> float:
+    """How many programs wanted a core during the last minute; 0 where the system does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

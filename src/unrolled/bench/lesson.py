@@ -20,13 +20,15 @@ from ..data.sequence import pad_sequences
 from ..datasets import imdb
 from ..errors import need
 from ..network import Dense, Embedding, Network, SimpleRNN
-from . import Bench, Peer, Say, alternate, machine, option, peak_gflops, ratios, timed
+from . import Bench, Peer, Say, alternate, load, machine, option, peak_gflops, ratios, timed
 
 if TYPE_CHECKING:
     import torch
 
 BACKENDS = ("tensorflow", "jax")
 PREDICT_BATCHES = (128, 256, 512)
+BUSY = 0.25
+"""Load for each core, before we began, from which on a measurement is no good."""
 FEW = 2048
 """Reviews on which a peer's batch size for prediction is chosen."""
 
@@ -81,6 +83,7 @@ class LessonBench(Bench):
     def run(self, say: Say) -> dict[str, Any]:
         """Train and predict in turn; the medians, their ratios, the last losses and the share of the limit."""
         need("torch", "train", "This benchmark").set_num_threads(self.threads)
+        busy = load()
         reviews = self.reviews()
         say(
             f"{self.train_reviews} reviews to train on, {self.test_reviews} to predict, {self.length} steps each"
@@ -104,7 +107,7 @@ class LessonBench(Bench):
             "share_of_limit": limit["seconds"] / train_s["unrolled"],
             "loss": {name: runs[-1][1] for name, runs in trained.items()},
             "limit": limit,
-            "machine": machine(),
+            "machine": {**machine(), "load_before": busy},
         }
         report(found, say)
         return found
@@ -304,3 +307,5 @@ def report(found: dict[str, Any], say: Say) -> None:
         f"(best product measured) = {limit['seconds']:.3f} s; training reaches {found['share_of_limit']:.0%} of it."
     )
     say(f"On {on['cpu']}, {on['cores']} cores; engine {on['isa']}, {on['threads']} threads.")
+    if on["load_before"] > BUSY * on["cores"]:
+        say(f"Other programs were running (load {on['load_before']:.1f}): do not quote these ratios.")
