@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,29 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:  # pragma: no cover - the same parser under its older name
     import tomli as tomllib
+
+
+def option(default: Any, help: str, *, least: float | None = None, most: float | None = None) -> Any:
+    """A dataclass field that a user sets, with its help; `least` and `most` bound it where that makes sense."""
+    return field(default=default, metadata={"help": help, "least": least, "most": most})
+
+
+@dataclass
+class Options:
+    """A dataclass whose fields are options: each is checked against its bounds when an object is made.
+
+    Raises:
+        UsageError: a value beyond its bounds.
+    """
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value, name = getattr(self, entry.name), entry.name.replace("_", "-")
+            least, most = entry.metadata["least"], entry.metadata["most"]
+            if least is not None and value < least:
+                raise UsageError(f"{name} is {value}; it must be at least {least}.")
+            if most is not None and value > most:
+                raise UsageError(f"{name} is {value}; it must be at most {most}.")
 
 
 @dataclass(frozen=True)
@@ -82,7 +105,7 @@ def read_config(path: Path) -> RunConfig:
         raise BundleError(
             f"{path} is not valid TOML ({error}). Restore the file or train the model again."
         ) from error
-    known = {field.name: type(field.default) for field in fields(RunConfig)}
+    known = {entry.name: type(entry.default) for entry in fields(RunConfig)}
     for name, value in found.items():
         if name not in known:
             raise BundleError(f"{path} holds an unknown setting '{name}'. Known: {', '.join(known)}.")

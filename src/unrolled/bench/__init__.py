@@ -17,24 +17,20 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from .. import kernels
+from ..config import Options, option
 from ..errors import UsageError, need
 
 Say = Callable[[str], None]
 Result = TypeVar("Result")
 
 
-def option(default: Any, help: str, *, least: float | None = None) -> Any:
-    """A dataclass field that is an option of a benchmark; `least` is the smallest value that makes sense."""
-    return field(default=default, metadata={"help": help, "least": least})
-
-
 @dataclass
-class Bench(ABC):
+class Bench(Options, ABC):
     """The contract. Importing a benchmark loads NumPy at most; the peers are imported by `run`."""
 
     title: ClassVar[str]  # one line, for the list of benchmarks
@@ -42,12 +38,6 @@ class Bench(ABC):
     needs: ClassVar[tuple[str, ...]] = ()  # extras that must be installed
 
     rounds: int = option(5, "Rounds that count; one more before them warms everything up.", least=1)
-
-    def __post_init__(self) -> None:
-        for entry in fields(self):
-            value, least = getattr(self, entry.name), entry.metadata["least"]
-            if least is not None and value < least:
-                raise UsageError(f"{entry.name.replace('_', '-')} is {value}; it must be at least {least}.")
 
     @abstractmethod
     def run(self, say: Say) -> dict[str, Any] | list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import textwrap
 import webbrowser
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
@@ -21,8 +21,9 @@ from numpy.typing import ArrayLike
 from rich.console import Console
 
 from .. import shelf
+from ..config import Options, option
 from ..drawing import Drawing
-from ..errors import UnknownNameError, UnrolledError, UsageError
+from ..errors import UnknownNameError, UnrolledError
 
 # What consoles without Unicode show instead.
 PLAIN = str.maketrans({"∂": "d", "→": "->", "≤": "<=", "≥": ">="})
@@ -32,13 +33,8 @@ class ClaimError(UnrolledError, AssertionError):
     """A lesson claims something that its own run did not show."""
 
 
-def option(default: Any, help: str, *, least: float | None = None, most: float | None = None) -> Any:
-    """A dataclass field that is an option of a lesson; `least` and `most` bound it where that makes sense."""
-    return field(default=default, metadata={"help": help, "least": least, "most": most})
-
-
 @dataclass
-class Lesson(ABC):
+class Lesson(Options, ABC):
     """The contract. Importing a lesson loads NumPy at most; what else it needs, `run` imports."""
 
     title: ClassVar[str]  # one line, for the list of lessons
@@ -47,14 +43,6 @@ class Lesson(ABC):
     aliases: ClassVar[tuple[str, ...]] = ()  # other names
 
     seed: int = option(0, "Seed of everything random: initial weights, generated data, order.", least=0)
-
-    def __post_init__(self) -> None:
-        for entry in fields(self):
-            value, least, most = getattr(self, entry.name), entry.metadata["least"], entry.metadata["most"]
-            if least is not None and value < least:
-                raise UsageError(f"{entry.name.replace('_', '-')} is {value}; it must be at least {least}.")
-            if most is not None and value > most:
-                raise UsageError(f"{entry.name.replace('_', '-')} is {value}; it must be at most {most}.")
 
     @abstractmethod
     def run(self, say: Narrator) -> dict[str, Any]:
