@@ -3,10 +3,8 @@
 // Each thread walks through all steps with rows of its own, so nothing waits inside the loop (unless units are
 // split too). Rows are addressed one by one: a state is read where it was written, in the caller's layout or
 // ours, and padding or a finished row is nowhere.
-#include <cstring>
-
+#include "sums.h"
 #include "tokens.h"
-#include "walk.h"
 
 namespace unrolled {
 namespace UNROLLED_ISA_NAME {
@@ -40,7 +38,8 @@ struct Call {
 
     explicit Call(const unrolled_elman& call) : c(call) {}
 
-    int64_t work() const { return c.H * (c.H + (c.tokens ? 0 : c.D)); }
+    bool reads_tokens() const { return c.table || c.embedding; }
+    int64_t work() const { return c.H * (c.H + (reads_tokens() ? 0 : c.D)); }
 
     // What a row starts from.
     const float* first_state(int64_t r, const float* prefix) const {
@@ -49,32 +48,26 @@ struct Call {
     }
 };
 
-bool can_be_followed(const unrolled_elman& c) {
+bool can_be_followed(const Call& call) {
+    const unrolled_elman& c = call.c;
     if (c.size != sizeof c || c.T < 0 || c.B < 0 || c.H < 1 || c.V < 0 || c.T * c.B >= INT32_MAX) return false;
-    return c.w_hh && (c.tokens ? c.table || c.embedding : c.x.data && c.w_ih && c.D > 0);
-}
-
-bool same_start(const unrolled_elman& c) {
-    for (int64_t b = 0; b < c.B; ++b) {
-        if (c.lengths && c.lengths[b] != c.T) return false;
-        if (c.h_0 && std::memcmp(c.h_0, c.h_0 + b * c.H, c.H * sizeof(float)) != 0) return false;
-    }
-    return !c.reverse && c.prefix_token >= 0 && c.prefix_token < c.V;
+    const bool input = call.reads_tokens() ? c.tokens != nullptr : c.x.data && c.w_ih && c.D > 0;
+    return c.w_hh && (input || c.T * c.B == 0);
 }
 
 // Everything that forward and backward have in common.
 int prepare(Call& call, bool forward) {
     const unrolled_elman& c = call.c;
     Scratch& scratch = call.scratch;
-    if (!can_be_followed(c)) return UNROLLED_BAD_CALL;
+    if (!can_be_followed(call)) return UNROLLED_BAD_CALL;
     for (int64_t b = 0; c.lengths && b < c.B; ++b)
         if (c.lengths[b] < 0 || c.lengths[b] > c.T) return UNROLLED_BAD_LENGTH;
     int64_t* begins = nullptr;
-    if (c.tokens) {
+    if (call.reads_tokens()) {
         if (forward) call.met = scratch.zeros<uint8_t>(c.V);
         begins = scratch.take<int64_t>(c.B);
         if (!scratch.ok()) return UNROLLED_NO_MEMORY;
-        if (!scan(c, same_start(c), begins, call.met)) return UNROLLED_BAD_TOKEN;
+        if (!scan(c, begins, call.met)) return UNROLLED_BAD_TOKEN;
     }
     call.zeros = scratch.zeros<float>(std::max(c.H, c.D));
     if (!arrange(call.rows, c.T, c.B, c.lengths, begins, scratch)) return UNROLLED_NO_MEMORY;
@@ -127,13 +120,14 @@ void input_products(const Call& call, Piece piece, const Panels& w, int64_t t) {
 template <class Activation>
 void forward_step(const Call& call, const Forward& f, Piece& piece, float* prefix, int64_t t) {
     const unrolled_elman& c = call.c;
-    if (!c.tokens && t % steps_at_once(piece.count) == 0) input_products(call, piece, f.w_ih, t);
-    int64_t n = piece.alive;
+    if (!call.reads_tokens() && t % steps_at_once(piece.count) == 0) input_products(call, piece, f.w_ih, t);
+    const bool words = call.reads_tokens();
+    int64_t n = piece.alive, soon = call.rows.after(t);
     for (int64_t i = 0; i < n; ++i) {
         const int64_t r = piece.rows[i];
         piece.c[i] = call.states.at(t, r);
-        piece.init[i] = c.tokens ? c.table + *call.tokens.at(t, r) * c.H : piece.c[i];
-        if (c.tokens && t + 1 < c.T) prefetch(c.table + *call.tokens.at(t + 1, r) * c.H, c.H);
+        piece.init[i] = words ? c.table + *call.tokens.at(t, r) * c.H : piece.c[i];
+        if (words && r < soon) prefetch(c.table + *call.tokens.at(t + 1, r) * c.H, c.H);
     }
     const float* kept = nullptr;
     if (t < call.rows.shared) {  // the common beginning is one more row
@@ -166,12 +160,12 @@ template <class Activation>
 int forward(Call& call) {
     const unrolled_elman& c = call.c;
     Forward f{{}, packed(call.scratch, c.w_hh, c.H, c.H, 1, c.H), nullptr};
-    if (!c.tokens) f.w_ih = packed(call.scratch, c.w_ih, c.D, c.H, 1, c.D);
+    if (!call.reads_tokens()) f.w_ih = packed(call.scratch, c.w_ih, c.D, c.H, 1, c.D);
     const Pieces pieces = make_pieces(call.scratch, call.rows, call.work(), c.H, 1);
     if (!call.scratch.ok()) return UNROLLED_NO_MEMORY;
     if (!c.output.data && !c.states) {  // the state before, and those that hold input products
         int64_t last = 2;
-        for (int64_t i = 0; i < pieces.count() && !c.tokens; ++i)
+        for (int64_t i = 0; i < pieces.count() && !call.reads_tokens(); ++i)
             last = std::max(last, steps_at_once(pieces.piece[i].count) + 1);
         call.states = compact(call.scratch, call.rows, call.scratch.take<float>(last * c.B * c.H), c.H, last);
     }
@@ -183,15 +177,6 @@ int forward(Call& call) {
     return UNROLLED_OK;
 }
 
-// Small weights get their gradient while the steps that it is made of are still in the cache: the rows of the
-// batch, `together` by `together`, add up one of their own, `steps` at a time, and these are added up in the end.
-// The cut depends on B alone, so the bits do not depend on the threads.
-struct RowSums {
-    static constexpr int64_t kBlock = 128;
-    int64_t together, steps, count;  // count 0: the weights are not small
-    float *w_hh, *bias, *w_ih;       // (count + 1, H, H), (count + 1, H), (count, H, D)
-};
-
 // dz (total + shared, H): the common beginning's steps come last; previous: the state that each row of dz was
 // computed from; start (B, H) in the engine's order: gradients of the first states.
 struct Backward {
@@ -201,52 +186,8 @@ struct Backward {
     const float** previous;
     float* start;
     RowSums sums;
-    Copies* copies;  // for each piece
-    Piece room;      // for a product of all rows
+    Piece room;  // for a product of all rows
 };
-
-RowSums row_sums(Call& call) {
-    const unrolled_elman& c = call.c;
-    const bool dense = !c.tokens && c.d_w_ih;
-    if (c.H > 64 || (dense && c.D > 64)) return {1, 1, 0, nullptr, nullptr, nullptr};
-    RowSums s{std::max<int64_t>(1, std::min<int64_t>(kRows, c.B / 16)), 0, 0, nullptr, nullptr, nullptr};
-    s.steps = RowSums::kBlock / s.together;
-    s.count = (c.B + s.together - 1) / s.together;
-    s.w_hh = call.scratch.zeros<float>((s.count + 1) * c.H * c.H);
-    s.bias = call.scratch.zeros<float>((s.count + 1) * c.H);
-    if (dense) s.w_ih = call.scratch.zeros<float>(s.count * c.H * c.D);
-    return s;
-}
-
-// Adds steps [t, t + steps) of the rows of a piece to their sums.
-void add_sums(const Call& call, const Backward& g, const Piece& piece, const Copies& copies, int64_t t) {
-    const RowSums& s = g.sums;
-    const int64_t H = call.c.H, D = call.c.D, end = std::min(t + s.steps, call.c.T);
-    const float *a[RowSums::kBlock], *h[RowSums::kBlock], *x[RowSums::kBlock];
-    for (int64_t i = 0; i < piece.count; i += s.together) {
-        const int64_t r0 = piece.rows[i], most = std::min(s.together, piece.count - i), sum = r0 / s.together;
-        int64_t n = 0;
-        for (int64_t u = t; u < end; ++u)
-            for (int64_t r = r0; r < std::min(r0 + most, call.rows.active[u]); ++r, ++n) {
-                a[n] = g.dz.at(u, r);
-                h[n] = g.previous[call.rows.place(u, r)];
-                if (s.w_ih) x[n] = call.x.at(u, r);
-            }
-        if (n == 0) continue;
-        add_block({H, H, s.w_hh + sum * H * H, s.bias + sum * H}, copies, a, h, n, 0, H, 0, panels_of(H), true);
-        if (s.w_ih)
-            add_block({H, D, s.w_ih + sum * H * D, nullptr}, copies, a, x, n, 0, H, 0, panels_of(D), true);
-    }
-}
-
-// to (size) = the `count` sums at `from` added up.
-void add_up(const float* from, int64_t count, int64_t size, float* to) {
-    for (int64_t i = 0; to && i < size; i += kLanes) {
-        Vector sum{};
-        for (int64_t k = 0; k < count; ++k) sum += load_some(from + k * size + i, size - i);
-        store_some(to + i, sum, size - i);
-    }
-}
 
 template <class Slope>
 void backward_step(const Call& call, const Backward& g, Piece& piece, int64_t t) {
@@ -318,44 +259,28 @@ void backward_shared(const Call& call, const Backward& g) {
     }
 }
 
-// d_x = dz w_ih, zero where nothing was read; d_w_ih from all x.
 bool input_gradients(Call& call, const Backward& g) {
     const unrolled_elman& c = call.c;
-    const Rows& rows = call.rows;
-    const float** x = call.scratch.take<const float*>(rows.total);
-    const float** a = call.scratch.take<const float*>(rows.total);
-    const float** init = call.scratch.take<const float*>(rows.total);
-    float** to = call.scratch.take<float*>(rows.total);
-    const Panels w = packed(call.scratch, c.w_ih, c.H, c.D, c.D, 1);
-    const Places<float> d_x = strided(call.scratch, rows, c.d_x.data, c.d_x.time, c.d_x.row, c.reverse);
-    if (!call.scratch.ok()) return false;
-    share(c.T, [&](int64_t t) {
-        for (int64_t r = 0; r < rows.active[t]; ++r) {
-            const int64_t i = rows.place(t, r);
-            x[i] = call.x.at(t, r);
-            a[i] = g.dz.at(t, r);
-            init[i] = call.zeros;
-            if (c.d_x.data) to[i] = d_x.at(t, r);
-        }
-        for (int64_t b = 0; c.d_x.data && c.lengths && b < c.B; ++b)
-            if (t >= c.lengths[b]) std::fill_n(c.d_x.data + t * c.d_x.time + b * c.d_x.row, c.D, 0.0f);
-    });
-    if (c.d_x.data) multiply_all<Plain>({a, init, to, nullptr, rows.total}, w);
-    return g.sums.count || !c.d_w_ih ||
-           outer_all(call.scratch, {c.H, c.D, c.d_w_ih, nullptr}, g.dz.data, x, rows.total);
+    if (c.d_x.data) {
+        const Panels w = packed(call.scratch, c.w_ih, c.H, c.D, c.D, 1);
+        if (!multiply_steps(call.scratch, call.rows, g.dz, w, c.d_x, c.reverse)) return false;
+    }
+    if (g.sums.used() || !c.d_w_ih) return true;
+    const float** x = call.scratch.take<const float*>(call.rows.total);
+    if (!x) return false;
+    for (int64_t t = 0; t < c.T; ++t)
+        for (int64_t r = 0; r < call.rows.active[t]; ++r) x[call.rows.place(t, r)] = call.x.at(t, r);
+    return outer_all(call.scratch, {c.H, c.D, c.d_w_ih, nullptr}, g.dz.data, x, call.rows.total);
 }
 
 bool weight_gradients(Call& call, const Backward& g) {
     const unrolled_elman& c = call.c;
-    const int64_t total = call.rows.total, HH = c.H * c.H;
-    const RowSums& s = g.sums;
-    if (!s.count)
-        return outer_all(call.scratch, {c.H, c.H, c.d_w_hh, c.d_bias}, g.dz.data, g.previous, total + call.rows.shared);
-    const Outer shared{c.H, c.H, s.w_hh + s.count * HH, s.bias + s.count * c.H};
-    if (!outer_all(call.scratch, shared, g.dz.data + total * c.H, g.previous + total, call.rows.shared)) return false;
-    add_up(s.w_hh, s.count + 1, HH, c.d_w_hh);
-    add_up(s.bias, s.count + 1, c.H, c.d_bias);
-    if (s.w_ih) add_up(s.w_ih, s.count, c.H * c.D, c.d_w_ih);
+    const int64_t total = call.rows.total, shared = call.rows.shared;
+    if (!g.sums.used())
+        return outer_all(call.scratch, {c.H, c.H, c.d_w_hh, c.d_bias}, g.dz.data, g.previous, total + shared);
+    const Outer last = g.sums.outer(g.sums.count);
+    if (!outer_all(call.scratch, last, g.dz.data + total * c.H, g.previous + total, shared)) return false;
+    g.sums.finish(c.d_w_hh, c.d_bias, call.reads_tokens() ? nullptr : c.d_w_ih);
     return true;
 }
 
@@ -368,20 +293,18 @@ int backward(Call& call) {
     Backward g{packed(scratch, c.w_hh, c.H, c.H, c.H, 1),
                compact(scratch, rows, scratch.take<float>(n * c.H), c.H),
                strided<const float>(scratch, rows, c.d_output.data, c.d_output.time, c.d_output.row, c.reverse),
-               scratch.take<const float*>(n), scratch.take<float>(c.B * c.H), row_sums(call), nullptr,
-               Piece(scratch, c.B)};
-    const bool by_word = c.tokens && (c.d_embedding || c.d_w_ih);
+               scratch.take<const float*>(n), scratch.take<float>(c.B * c.H),
+               RowSums::make(scratch, c.B, c.H, c.H, call.reads_tokens() || !c.d_w_ih ? 0 : c.D), Piece(scratch, c.B)};
+    const bool by_word = call.reads_tokens() && (c.d_embedding || c.d_w_ih);
     Index index(scratch, by_word ? c.V : 0, n);
     const Pieces pieces = make_pieces(scratch, rows, call.work(), c.H, g.sums.together);
-    g.copies = scratch.take<Copies>(pieces.count());
-    if (!scratch.ok()) return UNROLLED_NO_MEMORY;
-    for (int64_t i = 0; g.sums.count && i < pieces.count(); ++i) new (g.copies + i) Copies(scratch, c.H);
+    if (scratch.ok()) g.sums.copies_for(scratch, pieces);
     if (!scratch.ok()) return UNROLLED_NO_MEMORY;
     walk(
         pieces, rows, c.T - 1, -1,
         [&](Piece& piece, int64_t i, int64_t t) {
             backward_step<Slope>(call, g, piece, t);
-            if (g.sums.count && t % g.sums.steps == 0) add_sums(call, g, piece, g.copies[i], t);
+            g.sums.add(rows, piece, i, t, g.dz, g.previous, call.x);
         },
         [](Piece&, int64_t) {});
     // What one thread alone can do, at the same time.
@@ -397,7 +320,7 @@ int backward(Call& call) {
     if (!good) return UNROLLED_BAD_TOKEN;
     bool done = weight_gradients(call, g);
     if (by_word) done = done && embedding_gradient(scratch, c, index, g.dz.data);
-    if (!c.tokens) done = done && input_gradients(call, g);
+    if (!call.reads_tokens()) done = done && input_gradients(call, g);
     return done && scratch.ok() ? UNROLLED_OK : UNROLLED_NO_MEMORY;
 }
 
@@ -406,7 +329,7 @@ int backward(Call& call) {
 int elman_forward(const unrolled_elman* c) {
     Call call(*c);
     if (const int status = prepare(call, true)) return status;
-    if (c->tokens && c->embedding) {
+    if (c->embedding) {
         if (!c->table) call.c.table = call.scratch.take<float>(c->V * c->H);
         const unrolled_table table{sizeof table, c->V, c->D, c->H, c->embedding, c->w_ih, c->bias, call.c.table};
         if (!call.scratch.ok() || !fill_table(call.scratch, table, call.met)) return UNROLLED_NO_MEMORY;
@@ -418,8 +341,8 @@ int elman_backward(const unrolled_elman* c) {
     Call call(*c);
     if (const int status = prepare(call, false)) return status;
     if (call.rows.starts_late() && (!c->prefix || c->d_h_0)) return UNROLLED_BAD_CALL;
-    if (c->tokens && (c->d_embedding || c->d_w_ih) && (!c->embedding || !c->w_ih)) return UNROLLED_BAD_CALL;
-    if (!c->d_w_hh || !(c->output.data || c->states)) return UNROLLED_BAD_CALL;
+    if (call.reads_tokens() && (c->d_embedding || c->d_w_ih) && !(c->embedding && c->w_ih)) return UNROLLED_BAD_CALL;
+    if (!c->d_w_hh || !(c->output.data || c->states || c->T * c->B == 0)) return UNROLLED_BAD_CALL;
     return c->activation == UNROLLED_RELU ? backward<ReluSlope>(call) : backward<TanhSlope>(call);
 }
 

@@ -9,56 +9,62 @@ namespace {
 
 constexpr int64_t kWide = 8;  // panels of b per task, so that copying a pays
 
-void add_columns(const Outer& outer, const float* const* a, int64_t n, int64_t i0, int64_t i1, bool add) {
-    for (int64_t i = i0; i < i1; i += kLanes) {
+void add_columns(const Outer& outer, const Pairs& pairs, const Part& part, bool add) {
+    for (int64_t i = part.i0; i < part.i1; i += kLanes) {
+        const int64_t left = part.i1 - i;
         Vector sum[4] = {};
-        for (int64_t k = 0; k < n; ++k) sum[k % 4] += load_some(a[k] + i, i1 - i);
-        const Vector before = add ? load_some(outer.sums + i, i1 - i) : Vector{};
-        store_some(outer.sums + i, before + ((sum[0] + sum[1]) + (sum[2] + sum[3])), i1 - i);
+        for (int64_t k = 0; k < pairs.n; ++k) sum[k % 4] += load_some(pairs.a[k] + i, left);
+        const Vector before = add ? load_some(outer.sums + i, left) : Vector{};
+        store_some(outer.sums + i, before + ((sum[0] + sum[1]) + (sum[2] + sum[3])), left);
     }
 }
 
-// Columns [i0, i1) of a, tile by tile, in the order in which tiles read them.
-void copy_a(const Copies& copies, const float* const* a, int64_t n, int64_t i0, int64_t i1) {
-    const int64_t whole = i0 + (i1 - i0) / kRows * kRows;
-    for (int64_t k = 0; k < n; ++k) {
+// The columns of a, tile by tile, in the order in which tiles read them.
+void copy_a(const Copies& copies, const Pairs& pairs, const Part& part) {
+    const int64_t whole = part.i0 + (part.i1 - part.i0) / kRows * kRows;
+    for (int64_t k = 0; k < pairs.n; ++k) {
+        const float* from = pairs.a[k];
         float* to = copies.a + k * kRows;
-        for (int64_t i = i0; i < whole; i += kRows, to += Copies::kTile) std::memcpy(to, a[k] + i, kRows * sizeof *to);
-        for (int64_t i = whole; i < i1; ++i) to[i - whole] = a[k][i];
+        for (int64_t i = part.i0; i < whole; i += kRows, to += Copies::kTile)
+            std::memcpy(to, from + i, kRows * sizeof *to);
+        for (int64_t i = whole; i < part.i1; ++i) to[i - whole] = from[i];
     }
 }
 
 // One panel of b, zeros beyond its last column.
-void copy_b(const Copies& copies, const float* const* b, int64_t n, int64_t j, int64_t left) {
-    for (int64_t k = 0; k < n; ++k) {
-        store(copies.b + k * kPanel, load_some(b[k] + j, left));
-        store(copies.b + k * kPanel + kLanes, load_some(b[k] + j + kLanes, left - kLanes));
+void copy_b(const Copies& copies, const Pairs& pairs, int64_t j, int64_t left) {
+    for (int64_t k = 0; k < pairs.n; ++k) {
+        store(copies.b + k * kPanel, load_some(pairs.b[k] + j, left));
+        store(copies.b + k * kPanel + kLanes, load_some(pairs.b[k] + j + kLanes, left - kLanes));
     }
 }
 
 }  // namespace
 
-Copies::Copies(Scratch& scratch, int64_t columns)
-    : a(scratch.take<float>((std::min(columns, kTall) + kRows - 1) / kRows * kTile)),
-      b(scratch.take<float>(kDepth * kPanel)), at_a(scratch.take<const float*>(kDepth)),
-      at_b(scratch.take<const float*>(kDepth)) {
+Copies::Copies(Scratch& scratch, int64_t columns) {
+    a = scratch.take<float>((std::min(columns, kTall) + kRows - 1) / kRows * kTile);
+    b = scratch.take<float>(kDepth * kPanel);
+    at_a = scratch.take<const float*>(kDepth);
+    at_b = scratch.take<const float*>(kDepth);
     for (int64_t k = 0; scratch.ok() && k < kDepth; ++k) at_a[k] = a + k * kRows, at_b[k] = b + k * kPanel;
 }
 
-void add_block(const Outer& outer, const Copies& copies, const float* const* a, const float* const* b, int64_t n,
-               int64_t i0, int64_t i1, int64_t p0, int64_t p1, bool add) {
-    const bool copied = i1 - i0 > 64;
-    if (copied) copy_a(copies, a, n, i0, i1);
-    for (int64_t p = p0; p < p1; ++p) {
+void add_block(const Outer& outer, const Copies& copies, const Pairs& pairs, const Part& part, bool add) {
+    const bool tall = part.i1 - part.i0 > 64;
+    if (tall) copy_a(copies, pairs, part);
+    for (int64_t p = part.p0; p < part.p1; ++p) {
         const int64_t j = p * kPanel, left = outer.J - j;
         const bool copy = outer.J > 2 * kPanel || (left < kPanel && left != kLanes);
-        if (copy) copy_b(copies, b, n, j, left);
-        for (int64_t i = i0; i < i1; i += kRows)
-            outer_tiles(std::min<int64_t>(kRows, i1 - i), copied ? copies.at_a : a,
-                        copied ? (i - i0) / kRows * Copies::kTile : i, copy ? copies.at_b : b, copy ? 0 : j, n,
-                        outer.c + i * outer.J + j, outer.J, left, add);
+        if (copy) copy_b(copies, pairs, j, left);
+        OuterTile o{{tall ? copies.at_a : pairs.a, copy ? copies.at_b : pairs.b, pairs.n}, 0, copy ? 0 : j, nullptr,
+                    outer.J, left, add};
+        for (int64_t i = part.i0; i < part.i1; i += kRows) {
+            o.i = tall ? (i - part.i0) / kRows * Copies::kTile : i;
+            o.c = outer.c + i * outer.J + j;
+            outer_tiles(std::min<int64_t>(kRows, part.i1 - i), o);
+        }
     }
-    if (outer.sums && p0 == 0) add_columns(outer, a, n, i0, i1, add);
+    if (outer.sums && part.p0 == 0) add_columns(outer, pairs, part, add);
 }
 
 bool outer_all(Scratch& scratch, const Outer& outer, const float* a, const float* const* b, int64_t n) {
@@ -81,10 +87,10 @@ bool outer_all(Scratch& scratch, const Outer& outer, const float* a, const float
     parallel(n * outer.I * outer.J < kSmall ? 1 : std::min(threads, tasks), [&](int64_t, int64_t) {
         const Copies& mine = copies[worker++];
         for (int64_t task; (task = next++) < tasks;) {
-            const int64_t i0 = task / wide * tall, p0 = task % wide * kWide;
+            const int64_t i = task / wide * tall, p = task % wide * kWide;
+            const Part part{i, std::min(i + tall, outer.I), p, std::min(p + kWide, panels_of(outer.J))};
             for (int64_t k = 0; k < n; k += kDepth)
-                add_block(outer, mine, rows + k, b + k, std::min(kDepth, n - k), i0, std::min(i0 + tall, outer.I), p0,
-                          std::min(p0 + kWide, panels_of(outer.J)), k > 0);
+                add_block(outer, mine, {rows + k, b + k, std::min(kDepth, n - k)}, part, k > 0);
         }
     });
     return true;

@@ -40,19 +40,22 @@ struct Outer {
 };
 
 // Where one thread copies what lies badly in memory.
-class Copies {
-public:
-    static constexpr int64_t kTall = 32 * kRows;                 // most columns of a that a block covers
-    static constexpr int64_t kTile = kDepth * kRows + kLanes;    // floats of a tile of a; no power of two, for the cache
-    Copies(Scratch& scratch, int64_t columns);  // most columns of a that will be covered
+struct Copies {
+    static constexpr int64_t kTall = 32 * kRows;               // most columns of a that a block covers
+    static constexpr int64_t kTile = kDepth * kRows + kLanes;  // floats of a tile of a; no power of two, for the cache
+    float *a, *b;                // (kTall / kRows, kTile), (kDepth, kPanel)
+    const float **at_a, **at_b;  // their rows
 
-    float *a, *b;                 // (kTall / kRows, kTile), (kDepth, kPanel)
-    const float **at_a, **at_b;   // their rows
+    Copies(Scratch& scratch, int64_t columns);  // most columns of a that will be covered
 };
 
-// Adds n <= kDepth rows, given by address, to columns [p0, p1) (in panels) of rows [i0, i1) of c, or puts them there.
-void add_block(const Outer& outer, const Copies& copies, const float* const* a, const float* const* b, int64_t n,
-               int64_t i0, int64_t i1, int64_t p0, int64_t p1, bool add);
+// Rows [i0, i1) of c, and of its columns the panels [p0, p1).
+struct Part {
+    int64_t i0, i1, p0, p1;
+};
+
+// Adds at most kDepth pairs of rows to a part of c, or puts them there.
+void add_block(const Outer& outer, const Copies& copies, const Pairs& pairs, const Part& part, bool add);
 
 // All of c from n rows of a, contiguous, and of b, by address. Each thread has elements of c of its own; the sum is
 // cut into blocks of kDepth rows, the same for any number of threads. False where memory is short.

@@ -59,10 +59,23 @@ struct Plain {
     static Vector apply(Vector z, Vector) { return z; }
 };
 
+// What a tile does at its edge: columns beyond the last are neither read nor written.
+template <class Finish, int R, int V>
+void finish_edge(const Product& product, int64_t row, int64_t column, int64_t columns, bool last,
+                 const Vector (&sum)[R][V]) {
+    for (int r = 0; r < R; ++r)
+        for (int v = 0; v < V; ++v) {
+            const int64_t at = column + v * kLanes, left = columns - at;
+            const Vector look = Finish::kLooks && last ? load_some(product.with[row + r] + at, left) : Vector{};
+            store_some(product.c[row + r] + at, last ? Finish::apply(sum[r][v], look) : sum[r][v], left);
+        }
+}
+
 // R rows of V vectors, the first of them at the beginning of panel p.
 template <class Finish, int R, int V>
 void tile(const Product& product, int64_t row, const Panels& w, int64_t p, int64_t k0, int64_t k1) {
     const int64_t column = p * kPanel, step = w.K * kPanel;
+    const bool whole = w.N - column >= V * kLanes, last = k1 == w.K;
     const float* panel = w.at(p);
     const float* a[R];
     Vector sum[R][V];
@@ -71,7 +84,8 @@ void tile(const Product& product, int64_t row, const Panels& w, int64_t p, int64
         a[r] = product.a[row + r];
         const float* from = (k0 == 0 ? product.init[row + r] : product.c[row + r]) + column;
 #pragma GCC unroll 8
-        for (int v = 0; v < V; ++v) sum[r][v] = load_some(from + v * kLanes, w.N - column - v * kLanes);
+        for (int v = 0; v < V; ++v)
+            sum[r][v] = whole ? load(from + v * kLanes) : load_some(from + v * kLanes, w.N - column - v * kLanes);
     }
     for (int64_t k = k0; k < k1; ++k) {
         Vector wk[V];
@@ -84,18 +98,22 @@ void tile(const Product& product, int64_t row, const Panels& w, int64_t p, int64
             for (int v = 0; v < V; ++v) sum[r][v] = fma(ak, wk[v], sum[r][v]);
         }
     }
-    const bool last = k1 == w.K;
+    if (!whole || !last) {
+        Vector copy[R][V];
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-        float* to = product.c[row + r] + column;
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+            for (int v = 0; v < V; ++v) copy[r][v] = sum[r][v];
+        return finish_edge<Finish>(product, row, column, w.N, last, copy);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
         for (int v = 0; v < V; ++v) {
-            const int64_t left = w.N - column - v * kLanes;
-            Vector look{};
-            if (Finish::kLooks && last) look = load_some(product.with[row + r] + column + v * kLanes, left);
-            store_some(to + v * kLanes, last ? Finish::apply(sum[r][v], look) : sum[r][v], left);
+            const int64_t at = column + v * kLanes;
+            const Vector look = Finish::kLooks ? load(product.with[row + r] + at) : Vector{};
+            store(product.c[row + r] + at, Finish::apply(sum[r][v], look));
         }
-    }
 }
 
 // `rows` rows, 1 to R, of panels from p, up to `end`: returns the panel after those that it computed.
@@ -133,42 +151,55 @@ void multiply(const Product& product, const Panels& w, int64_t begin, int64_t en
     }
 }
 
-// c (+)= a^T b over n rows given by address: R columns of a from i on, and V vectors of b, `left` of whose columns
-// count; b must be readable to the end of the vectors.
+// Rows of two matrices by address, for a^T b.
+struct Pairs {
+    const float* const* a;
+    const float* const* b;
+    int64_t n;
+};
+
+// c (+)= a^T b: columns of a from i on, and of b from j on, of which `left` count; b must be readable to the end of
+// their last vector.
+struct OuterTile {
+    Pairs pairs;
+    int64_t i, j;
+    float* c;
+    int64_t row, left;  // distance between rows of c
+    bool add;
+};
+
 template <int R, int V>
-void outer_tile(const float* const* a, int64_t i, const float* const* b, int64_t j, int64_t n, float* c, int64_t ldc,
-                int64_t left, bool add) {
+void outer_tile(const OuterTile& o) {
     Vector sum[R][V] = {};
-    for (int64_t k = 0; k < n; ++k) {
-        const float* ak = a[k] + i;
-        Vector bk[V];
+    for (int64_t k = 0; k < o.pairs.n; ++k) {
+        const float* a = o.pairs.a[k] + o.i;
+        Vector b[V];
 #pragma GCC unroll 2
-        for (int v = 0; v < V; ++v) bk[v] = load(b[k] + j + v * kLanes);
+        for (int v = 0; v < V; ++v) b[v] = load(o.pairs.b[k] + o.j + v * kLanes);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
-            const Vector ar = fill(ak[r]);
+            const Vector ar = fill(a[r]);
 #pragma GCC unroll 2
-            for (int v = 0; v < V; ++v) sum[r][v] = fma(ar, bk[v], sum[r][v]);
+            for (int v = 0; v < V; ++v) sum[r][v] = fma(ar, b[v], sum[r][v]);
         }
     }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 2
         for (int v = 0; v < V; ++v) {
-            float* to = c + r * ldc + v * kLanes;
-            const Vector before = add ? load_some(to, left - v * kLanes) : Vector{};
-            store_some(to, before + sum[r][v], left - v * kLanes);
+            float* to = o.c + r * o.row + v * kLanes;
+            const Vector before = o.add ? load_some(to, o.left - v * kLanes) : Vector{};
+            store_some(to, before + sum[r][v], o.left - v * kLanes);
         }
 }
 
 template <int R = kRows>
-void outer_tiles(int64_t rows, const float* const* a, int64_t i, const float* const* b, int64_t j, int64_t n, float* c,
-                 int64_t ldc, int64_t left, bool add) {
+void outer_tiles(int64_t rows, const OuterTile& o) {
     if constexpr (R > 1) {
-        if (rows < R) return outer_tiles<R - 1>(rows, a, i, b, j, n, c, ldc, left, add);
+        if (rows < R) return outer_tiles<R - 1>(rows, o);
     }
-    if (left > kLanes) outer_tile<R, 2>(a, i, b, j, n, c, ldc, left, add);
-    else outer_tile<R, 1>(a, i, b, j, n, c, ldc, left, add);
+    if (o.left > kLanes) outer_tile<R, 2>(o);
+    else outer_tile<R, 1>(o);
 }
 
 }  // namespace UNROLLED_ISA_NAME

@@ -1,9 +1,20 @@
 // Rows of a table instead of products, and their gradients.
 #include "tokens.h"
 
+#include <cstring>
+
 namespace unrolled {
 namespace UNROLLED_ISA_NAME {
 namespace {
+
+// Whether rows that begin alike do so from the same state.
+bool same_start(const unrolled_elman& c) {
+    for (int64_t b = 0; b < c.B; ++b) {
+        if (c.lengths && c.lengths[b] != c.T) return false;
+        if (c.h_0 && std::memcmp(c.h_0, c.h_0 + b * c.H, c.H * sizeof(float)) != 0) return false;
+    }
+    return !c.reverse && c.prefix_token >= 0 && c.prefix_token < c.V;
+}
 
 bool scan_row(const unrolled_elman& c, bool share_start, int64_t b, int64_t* begins, uint8_t* met) {
     const int32_t* tokens = c.tokens + b * c.token_row;
@@ -43,7 +54,8 @@ void add_rows(const float* dz, int64_t H, const int32_t* rows, int64_t n, float*
 
 }  // namespace
 
-bool scan(const unrolled_elman& call, bool share_start, int64_t* begins, uint8_t* met) {
+bool scan(const unrolled_elman& call, int64_t* begins, uint8_t* met) {
+    const bool share_start = same_start(call);
     std::atomic<bool> good{true};
     if (!met) {
         for (int64_t b = 0; b < call.B; ++b) scan_row(call, share_start, b, begins, met);

@@ -6,9 +6,9 @@
 namespace unrolled {
 namespace UNROLLED_ISA_NAME {
 
-// Counts the prefix tokens that each row begins with (`begins`, (B,)); zeros unless `share_start`. Marks the words
-// that are read after them (`met`, (V,) zeros) unless it is null; then false where a token is not in [0, V).
-bool scan(const unrolled_elman& call, bool share_start, int64_t* begins, uint8_t* met);
+// Counts the prefix tokens that each row begins with (`begins`, (B,)), zeros where rows cannot share them. Marks the
+// words that are read after them (`met`, (V,) zeros) unless it is null; then false where a token is not in [0, V).
+bool scan(const unrolled_elman& call, int64_t* begins, uint8_t* met);
 
 // table[v] = embedding[v] w_ih^T + bias for every v, or those that are `met`.
 bool fill_table(Scratch& scratch, const unrolled_table& call, const uint8_t* met);

@@ -39,6 +39,29 @@ inline Places<float> compact(Scratch& scratch, const Rows& rows, float* data, in
 // Steps whose input products are made at once, so that few rows still fill the tiles.
 inline int64_t steps_at_once(int64_t rows) { return std::max<int64_t>(1, 8 * kRows / std::max<int64_t>(1, rows)); }
 
+// to = a W for every step of every row, zero where there is no step. False where memory is short.
+inline bool multiply_steps(Scratch& scratch, const Rows& rows, const Places<float>& a, const Panels& w,
+                           const unrolled_steps& to, bool reverse) {
+    const Places<float> c = strided(scratch, rows, to.data, to.time, to.row, reverse);
+    const float* zeros = scratch.zeros<float>(w.N);
+    const float** from = scratch.take<const float*>(rows.total);
+    const float** init = scratch.take<const float*>(rows.total);
+    float** at = scratch.take<float*>(rows.total);
+    if (!scratch.ok()) return false;
+    share(rows.T, [&](int64_t t) {
+        for (int64_t r = 0; r < rows.active[t]; ++r) {
+            const int64_t i = rows.place(t, r);
+            from[i] = a.at(t, r);
+            init[i] = zeros;
+            at[i] = c.at(t, r);
+        }
+        for (int64_t r = rows.active[t]; r < rows.B; ++r)
+            std::fill_n(to.data + t * to.time + rows.order[r] * to.row, w.N, 0.0f);
+    });
+    multiply_all<Plain>({from, init, at, nullptr, rows.total}, w);
+    return true;
+}
+
 // The rows of one thread, and its share of their panels; `a`, `init`, `c`, `with` are room for a Product.
 struct Piece {
     const int32_t* rows;  // in the engine's order, ascending

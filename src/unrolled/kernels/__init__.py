@@ -77,7 +77,7 @@ def elman(
     native.check(x.shape, "x (T, B, D)", weights, nonlinearity)
     if available():
         x = x if x.strides[-1] == x.itemsize else np.ascontiguousarray(x)
-        return native.forward(native.NUMPY, x, weights, native.Options(nonlinearity, reverse))
+        return native.Elman(native.NUMPY, weights, native.Options(nonlinearity, reverse)).forward(x)
     z = reference.product(x, weights.w_ih) + (0 if weights.b is None else weights.b)
     return _scan(z, weights, nonlinearity, reverse)
 
@@ -106,10 +106,8 @@ def elman_tokens(
             f"table is {table.shape}; expected (V, {len(weights.w_hh)}), as many columns as w_hh."
         )
     if available():
-        options = native.Options(nonlinearity, prefix_token=prefix_token)
-        kept, h_n = native.forward_tokens(
-            native.NUMPY, tokens, None, weights, options, sequences=return_sequences, keep=False, table=table
-        )
+        layer = native.Elman(native.NUMPY, weights, native.Options(nonlinearity, False, prefix_token))
+        kept, h_n = layer.forward_tokens(tokens, None, sequences=return_sequences, keep=False, table=table)
         return kept.output, h_n
     if tokens.size and not 0 <= tokens.min() <= tokens.max() < len(table):
         raise abi.bad_token(len(table))
@@ -184,8 +182,9 @@ def _contiguous(array: Any) -> Array:
 
 def _ready(given: tuple[Any, ...]) -> native.Weights:
     *weights, lengths = given
-    ready = [None if array is None else _contiguous(array) for array in weights]
-    return native.Weights(*ready, *[None if lengths is None else np.ascontiguousarray(lengths, np.int64)])
+    ready: list[Any] = [None if array is None else _contiguous(array) for array in weights]
+    ready.append(None if lengths is None else np.ascontiguousarray(lengths, np.int64))
+    return native.Weights(*ready)
 
 
 def _scan(z: Array, weights: native.Weights, nonlinearity: str, reverse: bool) -> tuple[Array, Array]:

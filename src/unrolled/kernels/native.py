@@ -76,51 +76,11 @@ def check(shape: tuple[Any, ...], name: str, weights: Weights, nonlinearity: str
             )
 
 
-class _Call:
-    """A descriptor under construction."""
+class Upstream(NamedTuple):
+    """Gradients of what a forward pass gave: output (T, B, H) and h_n (B, H); None is zero."""
 
-    def __init__(self, arrays: Arrays, weights: Weights, options: Options, shape: tuple[int, int]) -> None:
-        self.arrays = arrays
-        self.fields = abi.Elman(
-            size=sizeof(abi.Elman), T=shape[0], B=shape[1], H=weights.w_hh.shape[0],
-            activation=abi.ACTIVATIONS[options.nonlinearity], reverse=options.reverse,
-            prefix_token=options.prefix_token,
-        )  # fmt: skip
-        self.set(w_hh=weights.w_hh, bias=weights.b, h_0=weights.h_0, lengths=weights.lengths)
-        if weights.w_ih is not None:
-            self.fields.D = weights.w_ih.shape[1]
-            self.set(w_ih=weights.w_ih)
-
-    def set(self, **arrays: Array) -> None:
-        for name, array in arrays.items():
-            if array is not None:
-                setattr(self.fields, name, self.arrays.address(array))
-
-    def steps(self, **arrays: Array) -> None:
-        for name, array in arrays.items():
-            if array is not None:
-                time, row, _ = self.arrays.strides(array)
-                setattr(self.fields, name, (self.arrays.address(array), time, row))
-
-    def tokens(self, tokens: Array, words: int) -> None:
-        self.set(tokens=tokens)
-        self.fields.token_time, self.fields.token_row = self.arrays.strides(tokens)
-        self.fields.V = words
-
-    def run(self, name: str) -> None:
-        abi.call(getattr(engine(), name), self.fields)
-
-
-def forward(arrays: Arrays, x: Array, weights: Weights, options: Options) -> tuple[Array, Array]:
-    """From x (T, B, D), last axis contiguous, to output (T, B, H) and h_n (B, H)."""
-    steps, batch, _ = x.shape
-    hidden = weights.w_hh.shape[0]
-    output, h_n = arrays.floats((steps, batch, hidden)), arrays.floats((batch, hidden))
-    call = _Call(arrays, weights, options, (steps, batch))
-    call.steps(x=x, output=output)
-    call.set(h_n=h_n)
-    call.run("unrolled_elman_forward")
-    return output, h_n
+    output: Array
+    h_n: Array
 
 
 class Gradients(NamedTuple):
@@ -134,21 +94,6 @@ class Gradients(NamedTuple):
     h_0: Array
 
 
-def backward(
-    arrays: Arrays, x: Array, weights: Weights, options: Options, output: Array,
-    d_output: Array, d_h_n: Array, wanted: tuple[bool, bool],
-) -> Gradients:  # fmt: skip
-    """Gradients from d_output (T, B, H) and d_h_n (B, H), either None; `wanted`: those of x and of h_0."""
-    new = arrays.floats
-    d_x = new(tuple(x.shape)) if wanted[0] else None
-    found = _weight_gradients(arrays, weights, d_x, x.shape[1], wanted[1])
-    call = _Call(arrays, weights, options, tuple(x.shape[:2]))
-    call.steps(x=x, output=output, d_output=d_output, d_x=d_x)
-    _set_gradients(call, found, d_h_n)
-    call.run("unrolled_elman_backward")
-    return found
-
-
 class Kept(NamedTuple):
     """What the token form's forward pass keeps for its backward pass: all states, and the shared beginning's."""
 
@@ -157,58 +102,114 @@ class Kept(NamedTuple):
     prefix: Array
 
 
-def forward_tokens(
-    arrays: Arrays, tokens: Array, embedding: Array, weights: Weights, options: Options,
-    *, sequences: bool, keep: bool, table: Array = None,
-) -> tuple[Kept, Array]:  # fmt: skip
-    """Tokens (T, B) int32 to the states and h_n (B, H); reads `table` (V, H), or makes it from `embedding`."""
-    steps, batch = tokens.shape
-    hidden = weights.w_hh.shape[0]
-    new, h_n = arrays.floats, arrays.floats((batch, hidden))
-    output = new((steps, batch, hidden)) if sequences else None
-    states = new((steps * batch, hidden)) if keep and not sequences else None
-    prefix = new((steps + 1, hidden)) if keep else None
-    call = _Call(arrays, weights, options, (steps, batch))
-    call.tokens(tokens, len(table if embedding is None else embedding))
-    call.steps(output=output)
-    call.set(embedding=embedding, table=table, states=states, prefix=prefix, h_n=h_n)
-    call.run("unrolled_elman_forward")
-    return Kept(output, states, prefix), h_n
+class Elman(NamedTuple):
+    """One layer, on NumPy arrays or on torch tensors."""
 
+    arrays: Arrays
+    weights: Weights
+    options: Options = Options()
 
-def backward_tokens(
-    arrays: Arrays, tokens: Array, embedding: Array, weights: Weights, options: Options, kept: Kept,
-    d_output: Array, d_h_n: Array, *, sparse: bool, want_h_0: bool,
-) -> Gradients:  # fmt: skip
-    """Gradients; that of the embedding has all rows (V, D), or with `sparse` those of the words met."""
-    steps, batch = tokens.shape
-    words, size = embedding.shape
-    met = min(words, steps * batch) if sparse else words
-    rows = arrays.floats((met, size))
-    ids, count = (arrays.integers((met,)), arrays.integers((1,))) if sparse else (None, None)
-    found = _weight_gradients(arrays, weights, rows, batch, want_h_0)._replace(ids=ids)
-    call = _Call(arrays, weights, options, (steps, batch))
-    call.tokens(tokens, words)
-    call.steps(output=kept.output, d_output=d_output)
-    call.set(embedding=embedding, states=kept.states, prefix=kept.prefix)
-    call.set(d_embedding=rows, word_ids=ids, words=count)
-    _set_gradients(call, found, d_h_n)
-    call.run("unrolled_elman_backward")
-    if count is None:
+    def forward(self, x: Array) -> tuple[Array, Array]:
+        """From x (T, B, D), last axis contiguous, to output (T, B, H) and h_n (B, H)."""
+        steps, batch, _ = x.shape
+        hidden = self.weights.w_hh.shape[0]
+        output, h_n = self.arrays.floats((steps, batch, hidden)), self.arrays.floats((batch, hidden))
+        call = self._call(steps, batch)
+        self._steps(call, x=x, output=output)
+        self._set(call, h_n=h_n)
+        abi.call(engine().unrolled_elman_forward, call)  # type: ignore[union-attr]
+        return output, h_n
+
+    def backward(
+        self, x: Array, output: Array, upstream: Upstream, *, want_x: bool, want_h_0: bool
+    ) -> Gradients:
+        """Gradients; those of x and of h_0 only where they are wanted."""
+        steps, batch, _ = x.shape
+        d_x = self.arrays.floats(tuple(x.shape)) if want_x else None
+        found = self._gradients(d_x, batch, want_h_0)
+        call = self._call(steps, batch)
+        self._steps(call, x=x, output=output, d_x=d_x)
+        self._run_backward(call, found, upstream)
         return found
-    met = int(count[0])
-    return found._replace(x=rows[:met], ids=ids[:met])
 
+    def forward_tokens(
+        self, tokens: Array, embedding: Array, *, sequences: bool, keep: bool, table: Array = None
+    ) -> tuple[Kept, Array]:
+        """From tokens (T, B) int32 to the states and h_n (B, H), by `table` (V, H), or one made of `embedding`."""
+        steps, batch = tokens.shape
+        hidden = self.weights.w_hh.shape[0]
+        new, h_n = self.arrays.floats, self.arrays.floats((batch, hidden))
+        output = new((steps, batch, hidden)) if sequences else None
+        states = new((steps * batch, hidden)) if keep and not sequences else None
+        prefix = new((steps + 1, hidden)) if keep else None
+        call = self._call(steps, batch)
+        self._tokens(call, tokens, len(table if embedding is None else embedding))
+        self._steps(call, output=output)
+        self._set(call, embedding=embedding, table=table, states=states, prefix=prefix, h_n=h_n)
+        abi.call(engine().unrolled_elman_forward, call)  # type: ignore[union-attr]
+        return Kept(output, states, prefix), h_n
 
-def _weight_gradients(arrays: Arrays, weights: Weights, d_x: Array, batch: int, want_h_0: bool) -> Gradients:
-    new, hidden = arrays.floats, weights.w_hh.shape[0]
-    d_h_0 = new((batch, hidden)) if want_h_0 else None
-    d_w_ih, d_w_hh = new(tuple(weights.w_ih.shape)), new((hidden, hidden))
-    return Gradients(d_x, None, d_w_ih, d_w_hh, new((hidden,)), d_h_0)
+    def backward_tokens(
+        self, tokens: Array, embedding: Array, kept: Kept, upstream: Upstream, *, sparse: bool, want_h_0: bool
+    ) -> Gradients:
+        """Gradients; that of the embedding has all rows (V, D), or with `sparse` those of the words met."""
+        steps, batch = tokens.shape
+        words, size = embedding.shape
+        most = min(words, steps * batch) if sparse else words
+        rows = self.arrays.floats((most, size))
+        ids, count = (self.arrays.integers((n,)) if sparse else None for n in (most, 1))
+        found = self._gradients(rows, batch, want_h_0)
+        call = self._call(steps, batch)
+        self._tokens(call, tokens, words)
+        self._steps(call, output=kept.output)
+        self._set(call, embedding=embedding, states=kept.states, prefix=kept.prefix)
+        self._set(call, d_embedding=rows, word_ids=ids, words=count)
+        self._run_backward(call, found, upstream)
+        if ids is None or count is None:
+            return found
+        met = int(count[0])
+        return found._replace(x=rows[:met], ids=ids[:met])
 
+    def _call(self, steps: int, batch: int) -> abi.Elman:
+        options, (w_ih, w_hh, b, h_0, lengths) = self.options, self.weights
+        call = abi.Elman(
+            size=sizeof(abi.Elman), T=steps, B=batch, H=w_hh.shape[0],
+            activation=abi.ACTIVATIONS[options.nonlinearity], reverse=options.reverse,
+            prefix_token=options.prefix_token,
+        )  # fmt: skip
+        if w_ih is not None:
+            call.D = w_ih.shape[1]
+        self._set(call, w_ih=w_ih, w_hh=w_hh, bias=b, h_0=h_0, lengths=lengths)
+        return call
 
-def _set_gradients(call: _Call, found: Gradients, d_h_n: Array) -> None:
-    call.set(d_h_n=d_h_n, d_w_ih=found.w_ih, d_w_hh=found.w_hh, d_bias=found.b, d_h_0=found.h_0)
+    def _set(self, call: abi.Elman, **arrays: Array) -> None:
+        address = self.arrays.address
+        for name, array in arrays.items():
+            if array is not None:
+                setattr(call, name, address(array))
+
+    def _steps(self, call: abi.Elman, **arrays: Array) -> None:
+        for name, array in arrays.items():
+            if array is not None:
+                time, row, _ = self.arrays.strides(array)
+                setattr(call, name, (self.arrays.address(array), time, row))
+
+    def _tokens(self, call: abi.Elman, tokens: Array, words: int) -> None:
+        call.tokens = self.arrays.address(tokens)
+        call.token_time, call.token_row = self.arrays.strides(tokens)
+        call.V = words
+
+    def _gradients(self, d_x: Array, batch: int, want_h_0: bool) -> Gradients:
+        new, (w_ih, w_hh, *_) = self.arrays.floats, self.weights
+        hidden = w_hh.shape[0]
+        d_h_0 = new((batch, hidden)) if want_h_0 else None
+        return Gradients(d_x, None, new(tuple(w_ih.shape)), new((hidden, hidden)), new((hidden,)), d_h_0)
+
+    def _run_backward(self, call: abi.Elman, found: Gradients, upstream: Upstream) -> None:
+        self._steps(call, d_output=upstream.output)
+        self._set(call, d_h_n=upstream.h_n, d_w_ih=found.w_ih, d_w_hh=found.w_hh, d_bias=found.b)
+        self._set(call, d_h_0=found.h_0)
+        abi.call(engine().unrolled_elman_backward, call)  # type: ignore[union-attr]
 
 
 def input_table(embedding: Array, w_ih: Array, b: Array) -> Array:

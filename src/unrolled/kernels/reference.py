@@ -53,12 +53,12 @@ def scan(z: Array, w_hh: Array, h_0: Array, lengths: Array | None, nonlinearity:
 
 
 def backward(
-    x: Array, w_ih: Array, w_hh: Array, h_0: Array, output: Array, d_output: Array, d_h_n: Array,
+    weights: tuple[Array, Array], x: Array, h_0: Array, output: Array, upstream: tuple[Array, Array],
     *, lengths: Array | None = None, nonlinearity: str = "tanh",
 ) -> Gradients:  # fmt: skip
-    """Gradients from those of the output (T, B, H) and of the last states (B, H)."""
+    """Gradients from those of the output (T, B, H) and of the last states (B, H); weights are (W_ih, W_hh)."""
+    (w_ih, w_hh), (d_output, d_h) = weights, upstream
     d_z = np.zeros_like(output)
-    d_h = d_h_n.copy()
     for t in reversed(range(len(x))):
         alive = np.ones(len(h_0), bool) if lengths is None else t < lengths
         d_z[t] = (d_h + d_output[t]) * slope(output[t], nonlinearity) * alive[:, None]

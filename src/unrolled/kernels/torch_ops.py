@@ -54,7 +54,7 @@ def elman_tokens(
     tokens: Tensor, embedding: Tensor, w_ih: Tensor, w_hh: Tensor, b: Tensor | None = None, h_0: Tensor | None = None,
     *, lengths: Tensor | None = None, nonlinearity: str = "tanh", prefix_token: int = 0,
     return_sequences: bool = False, sparse: bool = False,
-) -> tuple[Tensor | None, Tensor]:  # fmt: skip
+) -> tuple[Tensor | None, Tensor]:  # fmt: skip # mirrors torch
     """`elman` of the rows `tokens` (T, B) of `embedding` (V, D), with each word multiplied by W_ih once.
 
     Rows that begin with a run of `prefix_token` share it: it is computed once, forward and backward. The result
@@ -96,8 +96,9 @@ def _taken(tensor: Tensor) -> Tensor:
 
 def _ready(*given: Tensor | None) -> native.Weights:
     *weights, lengths = given
-    ready = [None if tensor is None else _taken(tensor).contiguous() for tensor in weights]
-    return native.Weights(*ready, None if lengths is None else lengths.to("cpu", torch.int64).contiguous())
+    ready: list[Any] = [None if tensor is None else _taken(tensor).contiguous() for tensor in weights]
+    ready.append(None if lengths is None else lengths.to("cpu", torch.int64).contiguous())
+    return native.Weights(*ready)
 
 
 def _last_axis(tensor: Tensor) -> Tensor:
@@ -115,38 +116,37 @@ def _run(function: Callable[..., Any], *given: Any) -> Any:
     return function(*given)
 
 
+def _layer(
+    weights: list[Any], nonlinearity: str, reverse: bool = False, prefix_token: int = -1
+) -> native.Elman:
+    return native.Elman(TORCH, native.Weights(*weights), native.Options(nonlinearity, reverse, prefix_token))
+
+
 def _elman(x: Tensor, *given: Any) -> tuple[Tensor, Tensor]:
     *weights, f, reverse = given
-    return native.forward(TORCH, x, native.Weights(*weights), native.Options(f, reverse))
+    return _layer(weights, f, reverse).forward(x)
 
 
 def _elman_backward(x: Tensor, *given: Any) -> list[Tensor]:
     *weights, f, reverse, output, d_output, d_h_n, want_x, want_h_0 = given
-    options, wanted = native.Options(f, reverse), (want_x, want_h_0)
+    upstream = native.Upstream(d_output, d_h_n)
     return _listed(
-        native.backward(TORCH, x, native.Weights(*weights), options, output, d_output, d_h_n, wanted)
+        _layer(weights, f, reverse).backward(x, output, upstream, want_x=want_x, want_h_0=want_h_0)
     )
 
 
 def _tokens(tokens: Tensor, embedding: Tensor, *given: Any) -> list[Tensor]:
     *weights, f, prefix_token, sequences, keep = given
-    kept, h_n = native.forward_tokens(
-        TORCH, tokens, embedding, native.Weights(*weights), native.Options(f, False, prefix_token),
-        sequences=sequences, keep=keep,
-    )  # fmt: skip
+    layer = _layer(weights, f, prefix_token=prefix_token)
+    kept, h_n = layer.forward_tokens(tokens, embedding, sequences=sequences, keep=keep)
     return [h_n, *(tensor for tensor in kept if tensor is not None)]
 
 
 def _tokens_backward(tokens: Tensor, embedding: Tensor, *given: Any) -> list[Tensor]:
-    *weights, f, prefix_token, sequences, kept, d_output, d_h_n, sparse, want_h_0 = given
-    states, prefix = kept
-    output, states = (states, None) if sequences else (None, states)
-    found = native.backward_tokens(
-        TORCH, tokens, embedding, native.Weights(*weights), native.Options(f, False, prefix_token),
-        native.Kept(output, states, prefix),
-        d_output, d_h_n, sparse=sparse, want_h_0=want_h_0,
-    )  # fmt: skip
-    return _listed(found)
+    *weights, f, prefix_token, sequences, (states, prefix), d_output, d_h_n, sparse, want_h_0 = given
+    layer, upstream = _layer(weights, f, prefix_token=prefix_token), native.Upstream(d_output, d_h_n)
+    kept = native.Kept(states, None, prefix) if sequences else native.Kept(None, states, prefix)
+    return _listed(layer.backward_tokens(tokens, embedding, kept, upstream, sparse=sparse, want_h_0=want_h_0))
 
 
 def _listed(found: native.Gradients) -> list[Tensor]:
