@@ -31,7 +31,7 @@ FLOORS = {
     "__init__": DOORS, "__main__": DOORS, "cli": DOORS, "server": DOORS, "page": DOORS,
 }  # fmt: skip
 SHELVES = {"cells", "layers", "tasks", "datasets", "exports", "lessons", "bench"}
-STANDARD_LIBRARY = {*sys.stdlib_module_names, "tomli"}  # tomli is tomllib before Python 3.11
+STANDARD_LIBRARY = {*sys.stdlib_module_names, "tomllib", "tomli"}  # tomllib is tomli before Python 3.11
 NETWORK = {"urllib.request", "http.client", "socket", "ssl", "ftplib", "requests", "httpx"}
 TORCH_ROOMS = {"cells", "layers", "nn", "patch", "optimizers", "train", "kernels/torch_ops.py"}
 
