@@ -11,10 +11,16 @@
     namespace isa {                                \
     int elman_forward(const unrolled_elman*);      \
     int elman_backward(const unrolled_elman*);     \
+    int lstm_forward(const unrolled_gated*);       \
+    int lstm_backward(const unrolled_gated*);      \
+    int gru_forward(const unrolled_gated*);        \
+    int gru_backward(const unrolled_gated*);       \
     int input_table(const unrolled_table*);        \
     int rmsprop(const unrolled_rmsprop*);          \
     }
-#define UNROLLED_TABLE(isa) {#isa, isa::elman_forward, isa::elman_backward, isa::input_table, isa::rmsprop}
+#define UNROLLED_TABLE(isa)                                                                     \
+    {#isa, isa::elman_forward, isa::elman_backward, isa::lstm_forward, isa::lstm_backward,      \
+     isa::gru_forward, isa::gru_backward, isa::input_table, isa::rmsprop}
 
 namespace unrolled {
 
@@ -97,6 +103,14 @@ int32_t unrolled_use_isa(const char* name) {
 int unrolled_elman_forward(const unrolled_elman* call) { return run(kernels().elman_forward, call); }
 
 int unrolled_elman_backward(const unrolled_elman* call) { return run(kernels().elman_backward, call); }
+
+int unrolled_lstm_forward(const unrolled_gated* call) { return run(kernels().lstm_forward, call); }
+
+int unrolled_lstm_backward(const unrolled_gated* call) { return run(kernels().lstm_backward, call); }
+
+int unrolled_gru_forward(const unrolled_gated* call) { return run(kernels().gru_forward, call); }
+
+int unrolled_gru_backward(const unrolled_gated* call) { return run(kernels().gru_backward, call); }
 
 int unrolled_input_table(const unrolled_table* call) { return run(kernels().input_table, call); }
 

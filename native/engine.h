@@ -30,6 +30,10 @@ struct Table {
     const char* isa;
     int (*elman_forward)(const unrolled_elman*);
     int (*elman_backward)(const unrolled_elman*);
+    int (*lstm_forward)(const unrolled_gated*);
+    int (*lstm_backward)(const unrolled_gated*);
+    int (*gru_forward)(const unrolled_gated*);
+    int (*gru_backward)(const unrolled_gated*);
     int (*input_table)(const unrolled_table*);
     int (*rmsprop)(const unrolled_rmsprop*);
 };

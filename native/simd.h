@@ -151,5 +151,12 @@ inline Vector tanh(Vector x) {
     return if_below(y, fill(0.5625f), fma(s * x, p, x), with_sign(high, x));
 }
 
+// e^-|x| / (1 + e^-|x|) below zero, 1 / (1 + e^-|x|) above; e^-41.5 stands for all that is smaller. NaN stays NaN.
+inline Vector sigmoid(Vector x) {
+    const Vector e = exp2(minimum(fill(41.5f), magnitude(x)) * fill(-1.44269504f));
+    const Vector high = fill(1.0f) / (fill(1.0f) + e);
+    return if_below(x, Vector{}, e * high, high);
+}
+
 }  // namespace UNROLLED_ISA_NAME
 }  // namespace unrolled

@@ -69,6 +69,31 @@ typedef struct {
     int64_t* words;          /* (1) how many */
 } unrolled_elman;
 
+/* The LSTM (G = 4; gates i, f, g, o) and the GRU (G = 3; gates r, z, n, the reset gate applied after the recurrent
+   product), with torch's weights: forward, and its gradient. `kept` is what the backward call reads. */
+typedef struct {
+    int64_t size;
+    int64_t T, B, D, H;
+    int32_t reverse;
+
+    unrolled_steps x;         /* (T, B, D) */
+    const float *w_ih, *w_hh; /* (G H, D), (G H, H) */
+    const float *b_ih, *b_hh; /* (G H); null: zeros */
+    const float *h_0, *c_0;   /* (B, H); null: zeros. c: LSTM only, here and below */
+    const int64_t* lengths;   /* (B), each in [0, T]; null: T */
+
+    /* Forward. */
+    unrolled_steps output; /* (T, B, H), zero past the end of a row */
+    float* kept;           /* (T * B, 5 H), GRU 4 H, in an order of the engine's own; null where no gradient is wanted */
+    float *h_n, *c_n;      /* (B, H); read by no backward call */
+
+    /* Backward: gradients in, gradients out. Of the first, null is zero; of d_x, d_h_0, d_c_0 it is not wanted. */
+    unrolled_steps d_output;     /* (T, B, H) */
+    const float *d_h_n, *d_c_n;  /* (B, H) */
+    unrolled_steps d_x;          /* (T, B, D) */
+    float *d_w_ih, *d_w_hh, *d_b_ih, *d_b_hh, *d_h_0, *d_c_0;
+} unrolled_gated;
+
 /* table = embedding w_ih^T + bias, (V, H). */
 typedef struct {
     int64_t size;
@@ -90,6 +115,10 @@ typedef struct {
 
 UNROLLED_API int unrolled_elman_forward(const unrolled_elman* call);
 UNROLLED_API int unrolled_elman_backward(const unrolled_elman* call);
+UNROLLED_API int unrolled_lstm_forward(const unrolled_gated* call);
+UNROLLED_API int unrolled_lstm_backward(const unrolled_gated* call);
+UNROLLED_API int unrolled_gru_forward(const unrolled_gated* call);
+UNROLLED_API int unrolled_gru_backward(const unrolled_gated* call);
 UNROLLED_API int unrolled_input_table(const unrolled_table* call);
 UNROLLED_API int unrolled_rmsprop_update(const unrolled_rmsprop* call);
 

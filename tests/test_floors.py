@@ -33,7 +33,7 @@ FLOORS = {
 SHELVES = {"cells", "layers", "tasks", "datasets", "exports", "lessons", "bench"}
 STANDARD_LIBRARY = {*sys.stdlib_module_names, "tomllib", "tomli"}  # tomllib is tomli before Python 3.11
 NETWORK = {"urllib.request", "http.client", "socket", "ssl", "ftplib", "requests", "httpx"}
-TORCH_ROOMS = {"cells", "layers", "nn", "patch", "optimizers", "train", "kernels/torch_ops.py"}
+TORCH_ROOMS = {"cells", "layers", "nn", "patch", "optimizers", "train", "kernels/torch_ops.py", "kernels/gated_ops.py"}
 
 
 def imports(package: Path, file: Path) -> Iterator[str]:

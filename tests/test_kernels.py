@@ -282,7 +282,7 @@ def test_wrong_updates_are_explained(path: str) -> None:
 
 
 def test_supports_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert kernels.supports("lstmm").reason == "The engine has no cell 'lstmm'; it has elman."
+    assert kernels.supports("lstmm").reason == "The engine has no cell 'lstmm'; it has elman, gru, lstm."
     assert (
         kernels.supports("elman", dtype="torch.float16").reason
         == "The engine computes in float32, not in float16."

@@ -31,6 +31,7 @@ int main(int count, char** values) {
             unrolled_set_threads(static_cast<int32_t>(random.whole(1, 4)));
             fuzz_words(random);
             fuzz_kernels(random);
+            fuzz_gated(random);
         }
         std::printf("engine, %s: %lld rounds agree\n", isa.c_str(), static_cast<long long>(rounds));
     }

@@ -36,4 +36,5 @@ private:
 };
 
 void fuzz_words(Random& random);
+void fuzz_gated(Random& random);
 void fuzz_kernels(Random& random);

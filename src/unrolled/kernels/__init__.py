@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import ShapeError
-from . import abi, native, reference
+from . import abi, gated, native, reference
 from .library import EngineInfo, engine, info, isas, set_isa, set_threads
 
 __all__ = [
-    "EngineInfo", "Support", "available", "elman", "elman_tokens", "info", "input_table", "isas", "rmsprop",
-    "set_isa", "set_threads", "supports",
+    "EngineInfo", "Support", "available", "elman", "elman_tokens", "gru", "info", "input_table", "isas", "lstm",
+    "rmsprop", "set_isa", "set_threads", "supports",
 ]  # fmt: skip
 
 Array = np.ndarray
-CELLS = ("elman",)
+CELLS = ("elman", "gru", "lstm")
 
 
 class Support(NamedTuple):
@@ -113,6 +113,50 @@ def elman_tokens(
         raise abi.bad_token(len(table))
     output, h_n = _scan(table[tokens], weights, nonlinearity, False)
     return (output if return_sequences else None), h_n
+
+
+def lstm(
+    x: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None, b_hh: Array | None = None,
+    state: tuple[Array, Array] | None = None, *, lengths: Array | None = None, reverse: bool = False,
+) -> tuple[Array, tuple[Array, Array]]:  # fmt: skip
+    """The LSTM, torch's equations and weights (`cells/lstm.py` has them, with their source).
+
+    Args:
+        x: (T, B, D), any strides.
+        w_ih: (4 H, D), gates i f g o.
+        w_hh: (4 H, H).
+        b_ih: (4 H,).
+        b_hh: (4 H,).
+        state: h_0 and c_0, (B, H) each; zeros by default.
+        lengths: (B,) integers from 0 to T; steps past them are not computed.
+        reverse: read each row from its last step to its first.
+
+    Returns:
+        output (T, B, H), zero past the end of a row, and (h_n, c_n), (B, H) each, the states after its last step.
+
+    Raises:
+        ShapeError: shapes that do not fit each other.
+        UsageError: a length outside 0 to T.
+    """
+    h_0, c_0 = state or (None, None)
+    weights = gated.Weights(w_ih, w_hh, b_ih, b_hh, h_0, c_0, lengths)
+    output, h_n, c_n = gated.run("lstm", x, weights, reverse)
+    return output, (h_n, c_n)
+
+
+def gru(
+    x: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None, b_hh: Array | None = None,
+    h_0: Array | None = None, *, lengths: Array | None = None, reverse: bool = False,
+) -> tuple[Array, Array]:  # fmt: skip
+    """The GRU, torch's equations and weights: the reset gate is applied after the recurrent product.
+
+    Args and errors are those of `lstm`, with 3 gates r z n and one state.
+
+    Returns:
+        output (T, B, H), zero past the end of a row, and h_n (B, H).
+    """
+    output, h_n, _ = gated.run("gru", x, gated.Weights(w_ih, w_hh, b_ih, b_hh, h_0, None, lengths), reverse)
+    return output, h_n
 
 
 def input_table(embedding: Array, w_ih: Array, b: Array | None = None) -> Array:

@@ -39,6 +39,23 @@ class Elman(ctypes.Structure):
     ]
 
 
+class Gated(ctypes.Structure):
+    """unrolled_gated."""
+
+    _fields_ = [
+        *((name, c_int64) for name in ("size", "T", "B", "D", "H")),
+        ("reverse", c_int32),
+        ("x", Steps),
+        *((name, c_void_p) for name in ("w_ih", "w_hh", "b_ih", "b_hh", "h_0", "c_0", "lengths")),
+        ("output", Steps),
+        *((name, c_void_p) for name in ("kept", "h_n", "c_n")),
+        ("d_output", Steps),
+        *((name, c_void_p) for name in ("d_h_n", "d_c_n")),
+        ("d_x", Steps),
+        *((name, c_void_p) for name in ("d_w_ih", "d_w_hh", "d_b_ih", "d_b_hh", "d_h_0", "d_c_0")),
+    ]
+
+
 class Table(ctypes.Structure):
     """unrolled_table."""
 

@@ -1,0 +1,165 @@
+// The part of a gated recurrence that does not depend on the cell.
+#include "gated.h"
+
+namespace unrolled {
+namespace UNROLLED_ISA_NAME {
+namespace {
+
+bool can_be_followed(const unrolled_gated& c) {
+    if (c.T < 0 || c.B < 0 || c.D < 1 || c.H < 1 || c.T * c.B >= INT32_MAX) return false;
+    return c.w_ih && c.w_hh && ((c.x.data && c.output.data) || c.T * c.B == 0);
+}
+
+// Rows of the batch times steps between two additions to the gradients of the weights: their d_z fills some of
+// the second cache, and is never less than a block of a product.
+int64_t steps_in_hand(const unrolled_gated& c) {
+    const int64_t rows = std::max<int64_t>(2 * kDepth, (int64_t{1} << 19) / (kBlocks * c.H));
+    return std::min(c.T, rows / std::max<int64_t>(1, c.B) + 1);
+}
+
+// Steps of `blocks` blocks, `slots` of them, used again and again; or all, one after the other.
+Places<float> places(GatedCall& call, float* all, int64_t blocks, int64_t slots) {
+    const Rows& rows = call.rows;
+    const int64_t width = blocks * call.c.H;
+    Places<float> p = compact(call.scratch, rows, all, width, false);
+    if (all || !call.scratch.ok()) return p;
+    p.data = call.scratch.take<float>(slots * rows.B * width);
+    for (int64_t t = 0; t < rows.T; ++t) p.step[t] = t % slots * rows.B * width;
+    return p;
+}
+
+}  // namespace
+
+int prepare(GatedCall& call, int64_t gates, int64_t kept_blocks) {
+    unrolled_gated& c = call.c;
+    Scratch& scratch = call.scratch;
+    if (!can_be_followed(c)) return UNROLLED_BAD_CALL;
+    for (int64_t b = 0; c.lengths && b < c.B; ++b)
+        if (c.lengths[b] < 0 || c.lengths[b] > c.T) return UNROLLED_BAD_LENGTH;
+    if (!arrange(call.rows, c.T, c.B, c.lengths, nullptr, scratch)) return UNROLLED_NO_MEMORY;
+    call.pieces = make_pieces(scratch, call.rows, gates * c.H * (c.H + c.D), c.H % kPanel ? 1 : c.H, 1);
+    call.zeros = scratch.zeros<float>(std::max(c.H, c.D));
+    call.bias = scratch.take<float>(kBlocks * c.H);
+    if (!c.c_n) c.c_n = scratch.take<float>(c.B * c.H);
+    if (!scratch.ok()) return UNROLLED_NO_MEMORY;
+    int64_t slots = 1;
+    for (int64_t i = 0; i < call.pieces.count(); ++i)
+        slots = std::max(slots, steps_at_once(call.pieces.piece[i].count));
+    call.x = strided<const float>(scratch, call.rows, c.x.data, c.x.time, c.x.row, c.reverse);
+    call.output = strided(scratch, call.rows, c.output.data, c.output.time, c.output.row, c.reverse);
+    call.kept = places(call, c.kept, kept_blocks, slots);
+    return scratch.ok() ? UNROLLED_OK : UNROLLED_NO_MEMORY;
+}
+
+const float* rotated(Scratch& scratch, const float* w, int64_t gates, int64_t size, int64_t first) {
+    if (first == 0) return w;
+    float* to = scratch.take<float>(gates * size);
+    if (to) std::copy_n(w, first * size, std::copy(w + first * size, w + gates * size, to));
+    return to;
+}
+
+void finish_forward(const GatedCall& call) {
+    const unrolled_gated& c = call.c;
+    for (int64_t r = 0; r < c.B; ++r) {
+        const int64_t b = call.rows.order[r], steps = call.rows.steps[r];
+        if (c.h_n) std::copy_n(call.before(steps, r), c.H, c.h_n + b * c.H);
+        for (int64_t t = steps; t < c.T; ++t) std::fill_n(c.output.data + t * c.output.time + b * c.output.row, c.H, 0.0f);
+    }
+}
+
+bool begin_backward(GatedCall& call, GatedBackward& g) {
+    const unrolled_gated& c = call.c;
+    Scratch& scratch = call.scratch;
+    g.steps = steps_in_hand(c);
+    const int64_t most = g.steps * c.B;
+    g.d_output = strided<const float>(scratch, call.rows, c.d_output.data, c.d_output.time, c.d_output.row, c.reverse);
+    g.d_x = strided(scratch, call.rows, c.d_x.data, c.d_x.time, c.d_x.row, c.reverse);
+    g.d_z = places(call, nullptr, kBlocks, g.steps + 1);
+    g.d_h = c.d_h_0 ? c.d_h_0 : scratch.take<float>(c.B * c.H);
+    g.d_c = c.d_c_0 ? c.d_c_0 : scratch.take<float>(c.B * c.H);
+    for (auto& a : g.a) a = scratch.take<const float*>(most);
+    g.x = scratch.take<const float*>(most);
+    g.h = scratch.take<const float*>(most);
+    g.zeros = scratch.take<const float*>(most);
+    g.to = scratch.take<float*>(most);
+    g.copies = scratch.take<Copies>(thread_count());
+    if (!scratch.ok()) return false;
+    for (int64_t i = 0; i < thread_count(); ++i) new (g.copies + i) Copies(scratch, Copies::kTall);
+    std::fill_n(g.zeros, most, call.zeros);
+    const auto begin = [&](const float* last, float* to) {
+        if (last) std::copy_n(last, c.B * c.H, to);
+        else std::fill_n(to, c.B * c.H, 0.0f);
+    };
+    begin(c.d_h_n, g.d_h);
+    begin(c.d_c_n, g.d_c);
+    return scratch.ok();
+}
+
+namespace {
+
+// Tasks that a product of gradients is cut into, each with elements of its own.
+struct Cut {
+    static constexpr int64_t kTall = 16 * kRows, kWide = 8;
+    const Outer& outer;
+    int64_t wide() const { return (panels_of(outer.J) + kWide - 1) / kWide; }
+    int64_t tasks() const { return (outer.I + kTall - 1) / kTall * wide(); }
+};
+
+void add_to_weights(const WeightPart& part, const Copies& copies, int64_t task, int64_t n) {
+    const Outer& outer = part.outer;
+    const int64_t wide = Cut{outer}.wide(), i = task / wide * Cut::kTall, p = task % wide * Cut::kWide;
+    const Part elements{i, std::min(i + Cut::kTall, outer.I), p, std::min(p + Cut::kWide, panels_of(outer.J))};
+    for (int64_t k = 0; k < n; k += kDepth)
+        add_block(outer, copies, {part.a + k, part.b + k, std::min(kDepth, n - k)}, elements, true);
+}
+
+void input_gradients(const GatedBackward& g, int64_t first, int64_t n) {
+    multiply<Plain>({g.a[0] + first, g.zeros + first, g.to + first, nullptr, n}, g.w_ih, 0, g.w_ih.count());
+}
+
+}  // namespace
+
+void finish_steps(const GatedCall& call, const GatedBackward& g, int64_t n) {
+    constexpr int64_t kSome = 8 * kRows;
+    int64_t tasks = call.c.d_x.data ? (n + kSome - 1) / kSome : 0;
+    const int64_t inputs = tasks;
+    for (int part = 0; part < g.parts; ++part) tasks += Cut{g.part[part].outer}.tasks();
+    std::atomic<int64_t> next{0}, worker{0};
+    parallel(std::min<int64_t>(thread_count(), tasks), [&](int64_t, int64_t) {
+        const Copies& copies = g.copies[worker++];
+        for (int64_t task; (task = next++) < tasks;) {
+            if (task < inputs) {
+                input_gradients(g, task * kSome, std::min(kSome, n - task * kSome));
+                continue;
+            }
+            int64_t rest = task - inputs;
+            const WeightPart* part = g.part;
+            for (; rest >= Cut{part->outer}.tasks(); ++part) rest -= Cut{part->outer}.tasks();
+            add_to_weights(*part, copies, rest, n);
+        }
+    });
+}
+
+void first_gradients(GatedCall& call, const GatedBackward& g, int64_t hidden, bool carries) {
+    const unrolled_gated& c = call.c;
+    const float** a = call.scratch.take<const float*>(c.B);
+    const float** init = call.scratch.take<const float*>(c.B);
+    float** to = call.scratch.take<float*>(c.B);
+    if (!call.scratch.ok()) return;
+    const int64_t n = c.T > 0 ? call.rows.active[0] : 0;
+    for (int64_t r = 0; r < n; ++r) {
+        a[r] = g.d_z.at(0, r) + hidden * c.H;
+        to[r] = g.d_h_of(call, r);
+        init[r] = carries ? to[r] : call.zeros;
+    }
+    multiply_all<Plain>({a, init, to, nullptr, n}, g.w_hh);
+}
+
+void clear_ends(const GatedCall& call) {
+    const unrolled_gated& c = call.c;
+    for (int64_t b = 0; c.d_x.data && c.lengths && b < c.B; ++b)
+        for (int64_t t = c.lengths[b]; t < c.T; ++t) std::fill_n(c.d_x.data + t * c.d_x.time + b * c.d_x.row, c.D, 0.0f);
+}
+
+}  // namespace UNROLLED_ISA_NAME
+}  // namespace unrolled
