@@ -223,7 +223,7 @@ def test_train_evaluate_and_use(run, labelled, tmp_path):
     assert flat == evaluate(unrolled.load(folder), read(labelled, "review", "stars")).to_dict()
     assert f"{labelled}: utf-8, separated by commas, 3 columns" in err
 
-    assert json.loads(run("sentiment", "a great film", "-m", folder, "--json")[1])["label"] == "pos"
+    assert json.loads(run("sentiment", "good great film number 9", "-m", folder, "--json")[1])["label"] == "pos"
     assert run(*arguments)[0] == 2
     assert "holds a run already. Continue it with --resume" in run(*arguments)[2]
     assert run(*arguments, "--resume")[0] == 0
