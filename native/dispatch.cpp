@@ -17,10 +17,12 @@
     int gru_backward(const unrolled_gated*);       \
     int input_table(const unrolled_table*);        \
     int rmsprop(const unrolled_rmsprop*);          \
+    int step_pack(unrolled_stepper*);              \
+    int step(const unrolled_stepper*, int64_t, const float*, const float*, float*); \
     }
 #define UNROLLED_TABLE(isa)                                                                     \
     {#isa, isa::elman_forward, isa::elman_backward, isa::lstm_forward, isa::lstm_backward,      \
-     isa::gru_forward, isa::gru_backward, isa::input_table, isa::rmsprop}
+     isa::gru_forward, isa::gru_backward, isa::input_table, isa::rmsprop, isa::step_pack, isa::step}
 
 namespace unrolled {
 
@@ -115,3 +117,13 @@ int unrolled_gru_backward(const unrolled_gated* call) { return run(kernels().gru
 int unrolled_input_table(const unrolled_table* call) { return run(kernels().input_table, call); }
 
 int unrolled_rmsprop_update(const unrolled_rmsprop* call) { return run(kernels().rmsprop, call); }
+
+int unrolled_step_pack(unrolled_stepper* call) {
+    return call && call->size == sizeof *call ? kernels().step_pack(call) : UNROLLED_BAD_CALL;
+}
+
+int unrolled_step(const unrolled_stepper* call, int64_t B, const float* x, const float* before, float* after) {
+    if (!call || call->size != sizeof *call) return UNROLLED_BAD_CALL;
+    const unrolled::FlushDenormals flush;
+    return kernels().step(call, B, x, before, after);
+}

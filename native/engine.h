@@ -36,6 +36,8 @@ struct Table {
     int (*gru_backward)(const unrolled_gated*);
     int (*input_table)(const unrolled_table*);
     int (*rmsprop)(const unrolled_rmsprop*);
+    int (*step_pack)(unrolled_stepper*);
+    int (*step)(const unrolled_stepper*, int64_t, const float*, const float*, float*);
 };
 
 const Table& kernels();

@@ -113,6 +113,24 @@ typedef struct {
     float rate, rho, epsilon;
 } unrolled_rmsprop;
 
+/* Stacked layers of one cell, one step at a time, for streaming: the weights are packed once. A state is (S, layers, B,
+   H), S being 2 for the LSTM (h, then c) and 1 for the others. */
+enum unrolled_cell { UNROLLED_CELL_TANH = 0, UNROLLED_CELL_RELU = 1, UNROLLED_CELL_LSTM = 2, UNROLLED_CELL_GRU = 3 };
+
+typedef struct {
+    int64_t size;
+    int64_t D, H, layers;
+    int32_t cell;                /* an unrolled_cell; G = 1, 1, 4, 3 */
+    int32_t lanes;               /* set by unrolled_step_pack: floats of a vector. unrolled_step refuses others. */
+    const float* const* weights; /* of each layer w_ih (G H, D; after the first layer G H, H), w_hh (G H, H), b_ih, b_hh
+                                    (G H; null: zeros). Read by unrolled_step_pack only. */
+    float* packed;               /* for each layer (G H rounded up to 32) (D or H, + H) + 4 H */
+} unrolled_stepper;
+
+UNROLLED_API int unrolled_step_pack(unrolled_stepper* call);
+/* x (B, D); before and after: states, not the same memory. */
+UNROLLED_API int unrolled_step(const unrolled_stepper* call, int64_t B, const float* x, const float* before, float* after);
+
 UNROLLED_API int unrolled_elman_forward(const unrolled_elman* call);
 UNROLLED_API int unrolled_elman_backward(const unrolled_elman* call);
 UNROLLED_API int unrolled_lstm_forward(const unrolled_gated* call);

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .errors import UsageError as UsageError
     from .evaluate import Evaluation as Evaluation
     from .explain import Influence as Influence
+    from .kernels import Stepper as Stepper
     from .network import Dense as Dense
     from .network import Embedding as Embedding
     from .network import Network as Network
@@ -55,6 +56,7 @@ _ROOMS = {
     ),
     "evaluate": ("Evaluation",),
     "explain": ("Influence",),
+    "kernels": ("Stepper",),
     "network": ("Dense", "Embedding", "Network", "SimpleRNN"),
     "sequential": ("Sequential",),
 }

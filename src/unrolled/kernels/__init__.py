@@ -13,10 +13,11 @@ import numpy as np
 from ..errors import ShapeError
 from . import abi, gated, native, reference
 from .library import EngineInfo, engine, info, isas, set_isa, set_threads
+from .stepper import Stepper
 
 __all__ = [
-    "EngineInfo", "Support", "available", "elman", "elman_tokens", "gru", "info", "input_table", "isas", "lstm",
-    "rmsprop", "set_isa", "set_threads", "supports",
+    "EngineInfo", "Stepper", "Support", "available", "elman", "elman_tokens", "gru", "info", "input_table", "isas",
+    "lstm", "rmsprop", "set_isa", "set_threads", "supports",
 ]  # fmt: skip
 
 Array = np.ndarray

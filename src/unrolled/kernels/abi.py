@@ -75,6 +75,16 @@ class RMSprop(ctypes.Structure):
     ]
 
 
+class Stepper(ctypes.Structure):
+    """unrolled_stepper."""
+
+    _fields_ = [
+        *((name, c_int64) for name in ("size", "D", "H", "layers")),
+        *((name, c_int32) for name in ("cell", "lanes")),
+        *((name, c_void_p) for name in ("weights", "packed")),
+    ]
+
+
 def bad_token(words: int) -> UsageError:
     """What is said of a token without a row in a table of `words` rows."""
     return UsageError(
