@@ -17,7 +17,10 @@ TINY = {
     "lesson": {
         "generated": True, "train_reviews": 24, "test_reviews": 10, "length": 9, "words": 20, "dimension": 4,
         "units": 3, "batch_size": 5, "rounds": 2, "threads": 1,
-    }
+    },
+    "engine": {
+        "parts": "table,streaming", "sizes": "5", "batches": "3", "steps": "4", "threads": "1", "rounds": 2,
+    },
 }  # fmt: skip
 NAMES = shelf.names("bench")
 
