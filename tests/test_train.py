@@ -270,3 +270,36 @@ def test_killed_at_any_point_and_resumed_it_ends_the_same(tmp_path):
     killed, straight = (bundles.Bundle.load(tmp_path / name) for name in ("killed", "straight"))
     for name, value in straight.weights.items():
         np.testing.assert_array_equal(killed.weights[name], value, err_msg=name)
+
+
+def test_a_budget_of_steps_or_minutes_ends_training_inside_an_epoch():
+    rates: list[float] = []
+    run = trainer(RunConfig(steps=20, batch_size=16, learning_rate=0.01, schedule="cosine"))
+    run.on_batch = lambda now, batches: rates.append(run.optimizer.param_groups[0]["lr"])
+    history = run.fit(examples())  # 13 batches an epoch
+    assert (len(history), run.progress.steps) == (2, 20)
+    assert rates[0] < rates[1] == max(rates) == pytest.approx(0.01, rel=0.01)
+    assert rates[1:] == sorted(rates[1:], reverse=True)
+    assert rates[-1] < 0.0002
+    run = trainer(RunConfig(minutes=0.001, batch_size=16))
+    run.fit(examples())
+    assert 0.06 <= run.progress.seconds < 5
+
+
+def test_without_accuracies_the_epoch_of_the_lowest_loss_is_the_best():
+    rows = [{"epoch": 1, "val_loss": 2.0}, {"epoch": 2, "val_loss": 1.0}, {"epoch": 3, "val_loss": 1.5}]
+    assert train.best(rows) is rows[1]
+    assert train.best([{"epoch": 1, "loss": 1.0}, {"epoch": 2, "loss": 2.0}])["epoch"] == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"minutes": -1.0}, "minutes is -1.0; it must be 0 or more"),
+        ({"steps": -1}, "steps is -1; it must be 0 or more"),
+        ({"schedule": "step"}, "schedule is step; it must be constant or cosine"),
+    ],
+)
+def test_a_budget_that_cannot_be_is_refused(setting, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        RunConfig(**setting)

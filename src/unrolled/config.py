@@ -57,6 +57,9 @@ class RunConfig:
         patience: epochs without a better validation accuracy before training stops; 0 never stops early.
         clip_norm: largest global gradient norm; 0 does not clip.
         seed: of initial weights, split and order.
+        minutes: of training, instead of epochs; 0 leaves it to them.
+        steps: updates, instead of epochs; 0 leaves it to them.
+        schedule: of the learning rate over the run: "constant" or "cosine".
     """
 
     task: str = "sentiment"
@@ -68,6 +71,9 @@ class RunConfig:
     patience: int = 0
     clip_norm: float = 0.0
     seed: int = 0
+    minutes: float = 0.0
+    steps: int = 0
+    schedule: str = "constant"
 
     def __post_init__(self) -> None:
         checks = [
@@ -77,6 +83,9 @@ class RunConfig:
             ("validation_split", 0 <= self.validation_split < 1, "at least 0 and less than 1"),
             ("patience", self.patience >= 0, "0 or more"),
             ("clip_norm", self.clip_norm >= 0, "0 or more"),
+            ("minutes", self.minutes >= 0, "0 or more"),
+            ("steps", self.steps >= 0, "0 or more"),
+            ("schedule", self.schedule in ("constant", "cosine"), "constant or cosine"),
         ]
         for name, ok, expected in checks:
             if not ok:

@@ -46,6 +46,14 @@ class Arrays:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def count(self, size: int) -> int:
+        """How many batches of `size` there are."""
+        return math.ceil(len(self) / size)
+
+    def order(self, seed: int, epoch: int) -> np.ndarray:
+        """The order in which an epoch meets the examples."""
+        return np.random.default_rng([seed, epoch]).permutation(len(self))
+
     def batches(
         self, size: int, order: np.ndarray | None = None, start: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -60,8 +68,8 @@ class Arrays:
 class Progress:
     """How far a run is.
 
-    `history` has one row per finished epoch, sums are of the epoch under way, and `identity` is a checksum of the
-    settings and examples that the run began with.
+    `history` has one row per finished epoch, sums are of the epoch under way, `steps` and `seconds` of all, and
+    `identity` is a checksum of the settings and examples that the run began with.
     """
 
     identity: str = ""
@@ -70,6 +78,8 @@ class Progress:
     loss_sum: float = 0.0
     correct: float = 0.0
     seen: int = 0
+    steps: int = 0
+    seconds: float = 0.0
     best_epoch: int = -1
     history: list[Row] = field(default_factory=list)
 
@@ -84,7 +94,8 @@ def categorical_crossentropy(logits: Tensor, targets: Tensor) -> Tensor:
     return nn.functional.cross_entropy(logits, targets.long())
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+Loss = Callable[[Tensor, Tensor], Tensor]
+LOSSES: dict[str, Loss] = {
     "binary_crossentropy": binary_crossentropy,
     "sparse_categorical_crossentropy": categorical_crossentropy,
 }
@@ -92,7 +103,22 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 def best(history: Sequence[Row]) -> Row:
     """The row of the best epoch: highest validation accuracy, then lowest loss; without validation the last."""
-    return max(history, key=lambda row: (row.get("val_accuracy", row["epoch"]), -row.get("val_loss", 0.0)))
+
+    def rank(row: Row) -> tuple[float, float]:
+        worst = row["epoch"] if "val_loss" not in row else 0.0
+        return row.get("val_accuracy", worst), -row.get("val_loss", 0.0)
+
+    return max(history, key=rank)
+
+
+def rate(schedule: str, share: float) -> float:
+    """What the learning rate is multiplied with when `share` of the run is done.
+
+    "cosine" rises over the first fiftieth and falls to zero: Loshchilov and Hutter, "SGDR" (2017), without restarts.
+    """
+    if schedule == "constant":
+        return 1.0
+    return min(1.0, 50 * share + 0.02) * 0.5 * (1 + math.cos(math.pi * share))
 
 
 def _correct(logits: Tensor, targets: Tensor) -> int:
@@ -106,8 +132,9 @@ class Trainer:
     """Fits a `layers.Stack` to arrays.
 
     Args:
-        stack: the module; its weights are changed in place.
-        loss: a name in LOSSES.
+        stack: the module; its weights are changed in place. What it carries from batch to batch, if anything, it
+            keeps in its attribute `carried`, which every epoch begins empty.
+        loss: a name in LOSSES, or a function of logits and targets; then no accuracy is counted.
         config: epochs, batch size, optimizer, patience, seed.
         folder: where checkpoints go; None keeps nothing on disk.
         on_batch: called after each batch with the progress and the number of batches in an epoch.
@@ -120,36 +147,47 @@ class Trainer:
     def __init__(
         self,
         stack: layers.Stack,
-        loss: str,
+        loss: str | Loss,
         config: RunConfig,
         *,
         folder: Path | None = None,
         on_batch: Callable[[Progress, int], None] | None = None,
         on_epoch: Callable[[Row], None] | None = None,
     ) -> None:
-        if loss not in LOSSES:
+        if isinstance(loss, str) and loss not in LOSSES:
             raise UnknownNameError("loss", loss, LOSSES)
-        self.stack, self.loss, self.config, self.folder = stack, LOSSES[loss], config, folder
+        self.loss, self.counts = (LOSSES[loss], True) if isinstance(loss, str) else (loss, False)
+        self.stack, self.config, self.folder = stack, config, folder
         self.on_batch, self.on_epoch = on_batch, on_epoch
         self.parameters = list(stack.parameters())
         self.optimizer = optimizers.make(config.optimizer, self.parameters, config.learning_rate)
         self.progress = Progress()
         self.best: dict[str, np.ndarray] = {}
+        stack.carried = {}
         self._saved = time.monotonic()
 
     def fit(self, training: Arrays, validation: Arrays | None = None) -> list[Row]:
-        """Train until the last epoch or until patience runs out; returns one row of figures per epoch.
+        """Train until the budget is spent or patience runs out; returns one row of figures per epoch.
 
         Rows hold loss and accuracy (running means over the epoch, before each update, as Keras reports them),
         val_loss and val_accuracy, and seconds. Afterwards `best` holds the weights of the best epoch.
         """
         if self.folder is not None:
             self._check_identity(_checksum(self.config, training, validation))
-        while self.progress.epoch < self.config.epochs and not self._out_of_patience():
+        while self.share(0) < 1 and not self._out_of_patience():
             self._run_epoch(training, validation)
         if self.folder is not None:
             self.save()
         return self.progress.history
+
+    def share(self, batches: int) -> float:
+        """The share of the budget that is spent: of minutes, of steps, or of epochs with `batches` each."""
+        now, config = self.progress, self.config
+        if config.minutes:
+            return now.seconds / (60 * config.minutes)
+        if config.steps:
+            return now.steps / config.steps
+        return (now.epoch + (now.batch / batches if batches else 0)) / config.epochs
 
     def step(self, inputs: Tensor, targets: Tensor) -> tuple[float, int]:
         """One update; returns the batch's loss before it and how many examples were right."""
@@ -167,17 +205,23 @@ class Trainer:
         if self.config.clip_norm:
             optimizers.clip_norm(self.parameters, self.config.clip_norm)
         self.optimizer.step()
-        return value, _correct(logits, targets)
+        return value, _correct(logits, targets) if self.counts else 0
 
     @torch.no_grad()
     def score(self, examples: Arrays) -> tuple[float, float]:
         """Mean loss and accuracy, without training."""
         loss = correct = 0.0
+        seen, carried = 0, self.stack.carried
+        self.stack.carried = {}
+        self.stack.eval()
         for inputs, targets in examples.batches(512):
             logits = self.stack.logits(inputs)
-            loss += float(self.loss(logits, targets)) * len(targets)
-            correct += _correct(logits, targets)
-        return loss / len(examples), correct / len(examples)
+            loss += float(self.loss(logits, targets)) * targets.numel()
+            correct += _correct(logits, targets) if self.counts else 0
+            seen += targets.numel()
+        self.stack.train()
+        self.stack.carried = carried
+        return loss / seen, correct / seen
 
     def save(self) -> None:
         """Write the checkpoint, all or nothing."""
@@ -209,22 +253,37 @@ class Trainer:
 
     def _run_epoch(self, training: Arrays, validation: Arrays | None) -> None:
         now, size, started = self.progress, self.config.batch_size, time.perf_counter()
-        order = np.random.default_rng([self.config.seed, now.epoch]).permutation(len(training))
-        for inputs, targets in training.batches(size, order, now.batch):
+        batches, clock = training.count(size), started
+        if not now.batch:
+            self.stack.carried = {}
+        for inputs, targets in training.batches(size, training.order(self.config.seed, now.epoch), now.batch):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.config.learning_rate * rate(self.config.schedule, self.share(batches))
             loss, correct = self.step(inputs, targets)
-            now.batch += 1
-            now.loss_sum += loss * len(targets)
-            now.correct += correct
-            now.seen += len(targets)
+            self._count(loss, correct, targets.numel())
+            now.seconds, clock = now.seconds + time.perf_counter() - clock, time.perf_counter()
             if self.on_batch:
-                self.on_batch(now, math.ceil(len(training) / size))
+                self.on_batch(now, batches)
             if self.folder is not None and time.monotonic() - self._saved > SAVE_EVERY:
                 self.save()
-        row = {"epoch": now.epoch + 1, "loss": now.loss_sum / now.seen, "accuracy": now.correct / now.seen}
+            if (self.config.minutes or self.config.steps) and self.share(batches) >= 1:
+                break
+        row = {"epoch": now.epoch + 1, "loss": now.loss_sum / now.seen}
+        if self.counts:
+            row["accuracy"] = now.correct / now.seen
         row["seconds"] = time.perf_counter() - started
         if validation is not None:
-            row["val_loss"], row["val_accuracy"] = self.score(validation)
+            row["val_loss"], accuracy = self.score(validation)
+            if self.counts:
+                row["val_accuracy"] = accuracy
         self._finish_epoch(row)
+
+    def _count(self, loss: float, correct: int, targets: int) -> None:
+        now = self.progress
+        now.batch, now.steps = now.batch + 1, now.steps + 1
+        now.loss_sum += loss * targets
+        now.correct += correct
+        now.seen += targets
 
     def _finish_epoch(self, row: Row) -> None:
         now = self.progress
@@ -248,11 +307,13 @@ class Trainer:
             found |= {
                 f"optimizer/{i}/{name}": torch.as_tensor(value).numpy() for name, value in state.items()
             }
+        found |= {f"carried/{name}": value.numpy() for name, value in self.stack.carried.items()}
         return found | {"random": torch.get_rng_state().numpy()}
 
     def _restore(self, tensors: dict[str, np.ndarray]) -> None:
         self.stack.load_state_dict(_under("weight/", tensors))
         self.best = {name: value.numpy() for name, value in _under("best/", tensors).items()}
+        self.stack.carried = _under("carried/", tensors)
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in _under("optimizer/", tensors).items():
             i, _, key = name.partition("/")
@@ -264,7 +325,8 @@ class Trainer:
 
 
 def _checksum(config: RunConfig, training: Arrays, validation: Arrays | None) -> str:
-    settings = asdict(config) | {"epochs": 0, "patience": 0}  # a run may go on for longer than first planned
+    # A run may go on for longer than first planned.
+    settings = asdict(config) | dict.fromkeys(("epochs", "patience"), 0)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for examples in (training, validation):
         if examples is not None:

@@ -54,6 +54,8 @@ class Executed(nn.Module, ABC):
 class Stack(nn.Sequential):
     """The layers of a network, one after the other; state_dict names are "0.weight", "1.weight_hh", ..."""
 
+    carried: dict[str, Tensor]  # see train.Trainer
+
     def __init__(self, network: net.Network) -> None:
         shapes = network.shapes()
         kinds = [shelf.find("layers", layer.kind, Executed) for layer in network.layers]

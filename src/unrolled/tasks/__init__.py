@@ -12,45 +12,52 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..errors import UsageError
 from ..network import Network
 
 
 class Task(ABC):
-    """What a trained model does, without its weights."""
+    """What a trained model does, without its weights.
+
+    Methods that are not abstract are those of tasks that label examples; where a task does not, they say what its
+    models are for.
+    """
 
     name: ClassVar[str]
+    answers: ClassVar[str] = "It labels texts: unrolled predict, unrolled evaluate"
+    """What its models are for, and how they are asked."""
     labels: tuple[str, ...]
     network: Network
 
     @classmethod
-    @abstractmethod
     def learn(cls, inputs: Sequence[str], targets: Sequence[str]) -> Task:
         """Decide everything that is read off the training examples (labels, vocabulary), and nothing else."""
+        raise cls._not_labels()
 
-    @abstractmethod
     def encode(self, inputs: Sequence[str]) -> list[np.ndarray]:
         """Inputs as token ids, one int32 array each, of any length."""
+        raise self._not_labels()
 
-    @abstractmethod
     def pad(self, sequences: Sequence[np.ndarray]) -> np.ndarray:
         """Encoded inputs as the matrix that the network reads, (B, T) int32."""
+        raise self._not_labels()
 
-    @abstractmethod
     def targets(self, labels: Sequence[str]) -> np.ndarray:
         """Labels as what the loss compares with, (N,). Raises DataError for a label that was not in training."""
+        raise self._not_labels()
 
-    @abstractmethod
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """The network's outputs (B, O) as probabilities (B, K), float64, in the order of `labels`."""
+        raise self._not_labels()
 
-    @abstractmethod
     def status(self, sequence: np.ndarray) -> str:
         """Whether an encoded input can be judged: "ok", "empty" or "unknown_words"."""
+        raise self._not_labels()
 
     @property
-    @abstractmethod
     def training_loss(self) -> str:
         """The name of the loss in `train.LOSSES`."""
+        raise self._not_labels()
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -64,3 +71,7 @@ class Task(ABC):
         Raises:
             BundleError: a setting is missing or of a wrong type, or the layers do not fit the settings.
         """
+
+    @classmethod
+    def _not_labels(cls) -> UsageError:
+        return UsageError(f"A model of the task '{cls.name}' does not label examples. {cls.answers}.")
