@@ -21,6 +21,7 @@ TINY = {
     "engine": {
         "parts": "table,streaming", "sizes": "5", "batches": "3", "steps": "4", "threads": "1", "rounds": 2,
     },
+    "series": {"generated": True},
 }  # fmt: skip
 NAMES = shelf.names("bench")
 

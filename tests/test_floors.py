@@ -20,13 +20,13 @@ FLOORS = {
     "errors": -1,  # the ground: its neighbours on floor 0 raise them too
     "config": 0, "shelf": 0,
     "kernels": 1,
-    "cells": 2, "data": 2, "drawing": 2, "metrics": 2, "network": 2, "ngram": 2, "optimizers": 2,
+    "cells": 2, "data": 2, "drawing": 2, "linear": 2, "metrics": 2, "network": 2, "ngram": 2, "optimizers": 2,
     "layers": 3, "runtime": 3, "nn": 3, "patch": 3, "datasets": 3,
     "tasks": 4,
     "bundle": 5, "models": 5,
     "evaluate": 6, "explain": 6, "report": 6, "exports": 6,
     "train": 7,
-    "recipe": 8, "sequential": 8, "estimators": 8,
+    "recipe": 8, "sequential": 8, "estimators": 8, "timeseries": 8,
     "lessons": 9, "bench": 9,
     "__init__": DOORS, "__main__": DOORS, "cli": DOORS, "server": DOORS, "page": DOORS,
 }  # fmt: skip

@@ -19,7 +19,10 @@ from unrolled.lessons import ClaimError, Lesson, Narrator, find, hello, numbers,
 
 BASE = [name for name in shelf.names("lessons") if not find(name).needs]
 SMALL = {
-    "unroll": {"inputs": 1, "hidden": 2, "outputs": 1, "layers": 2, "phrases": 1, "window": 1, "units": 48}
+    "gates": {"far": 30, "updates": 300},
+    "series": {"updates": 300},
+    "shapes": {"units": 40, "days": 200},
+    "unroll": {"inputs": 1, "hidden": 2, "outputs": 1, "layers": 2, "phrases": 1, "window": 1, "units": 48},
 }
 
 

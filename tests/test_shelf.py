@@ -25,7 +25,8 @@ def test_a_thing_is_found_by_its_name_in_any_case():
             "lessons",
             "helo",
             Lesson,
-            "There is no lesson called 'helo'. Did you mean 'hello'? Known: hello, imdb, unroll.",
+            "There is no lesson called 'helo'. Did you mean 'hello'? "
+            "Known: gates, hello, imdb, series, shapes, unroll.",
         ),
         ("datasets", "xyz", Dataset, "There is no dataset called 'xyz'. Known: files, imdb."),
     ],

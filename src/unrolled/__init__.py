@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from .network import Network as Network
     from .network import SimpleRNN as SimpleRNN
     from .sequential import Sequential as Sequential
+    from .timeseries import EventDetector as EventDetector
+    from .timeseries import Forecaster as Forecaster
 
     load = Bundle.load
 
@@ -59,6 +61,7 @@ _ROOMS = {
     "kernels": ("Stepper",),
     "network": ("Dense", "Embedding", "Network", "SimpleRNN"),
     "sequential": ("Sequential",),
+    "timeseries": ("EventDetector", "Forecaster"),
 }
 _WHERE = {name: room for room, names in _ROOMS.items() for name in names} | {"load": "bundle"}
 _MODULES = ("data", "datasets", "evaluate", "explain", "kernels", "metrics", "recipe", "report", "train")

@@ -32,6 +32,7 @@ from .tasks import Task
 FORMAT = 1
 MODELS = Path(__file__).parent / "models"
 CHECKPOINT = "checkpoint.safetensors"
+OWNED = "task/"  # what a task owns stands among the weights under this name
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,9 @@ class Bundle:
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         kind = np.float16 if half else np.float32
-        weights = save_tensors({name: np.ascontiguousarray(w, kind) for name, w in self.weights.items()})
+        tensors = {name: np.ascontiguousarray(w, kind) for name, w in self.weights.items()}
+        tensors |= {OWNED + name: np.ascontiguousarray(array) for name, array in self.task.arrays.items()}
+        weights = save_tensors(tensors)
         described = {
             "format": FORMAT,
             "task": self.task.name,
@@ -132,7 +135,10 @@ class Bundle:
         network = Network.from_list(described["network"], tuple(described["input_shape"]))
         kind = shelf.find("tasks", described["task"], Task)
         task = kind.from_settings(described["settings"], network)
-        weights = _read_weights(path / "weights.safetensors", described["weights_sha256"])
+        tensors = _read_weights(path / "weights.safetensors", described["weights_sha256"])
+        owned = {name: tensors.pop(name) for name in [*tensors] if name.startswith(OWNED)}
+        task = task.with_arrays({name.removeprefix(OWNED): array for name, array in owned.items()})
+        weights = dict(_widened(tensors))
         network.check(weights)
         card = (path / "card.md").read_text(encoding="utf-8") if (path / "card.md").exists() else ""
         return cls(task, weights, read_config(path / "config.toml"), card, name=path.name)
@@ -245,7 +251,7 @@ def _read_weights(path: Path, checksum: str) -> dict[str, np.ndarray]:
         raise BundleError(
             f"{path} is not the file that task.json belongs to. Restore the folder or train again."
         )
-    return dict(_widened(tensors))
+    return tensors
 
 
 def _widened(tensors: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:

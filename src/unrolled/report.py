@@ -72,6 +72,30 @@ def history(path: Path, rows: Sequence[Mapping[str, float]]) -> Path:
     return path
 
 
+def forecast(
+    path: Path,
+    past: np.ndarray,
+    point: np.ndarray,
+    quantiles: np.ndarray,
+    levels: Sequence[float],
+    times: Sequence[str],
+) -> Path:
+    """What came before (T,), the forecast (H,) and a band for each pair of quantiles (H, Q); returns `path`."""
+    shown = np.asarray(past)[-4 * len(point) :]
+    ahead = np.arange(len(shown), len(shown) + len(point))
+    with _figure(path, 9.0, 4.0) as (_, axes):
+        axes.plot(np.arange(len(shown)), shown, color=_GREY, label="known")
+        for low in range(len(levels) // 2):
+            pair = quantiles[:, low], quantiles[:, len(levels) - 1 - low]
+            name = f"{levels[len(levels) - 1 - low] - levels[low]:.0%} of what comes"
+            axes.fill_between(ahead, *pair, color=_BLUE, alpha=0.15 + 0.1 * low, linewidth=0, label=name)
+        axes.plot(ahead, point, color=_ORANGE, label="forecast")
+        axes.set_xticks([ahead[0], ahead[-1]], [times[0], times[-1]])
+        axes.legend(frameon=False, fontsize="small")
+        axes.grid(alpha=0.3)
+    return path
+
+
 @contextmanager
 def _figure(path: Path, width: float, height: float, columns: int = 1) -> Iterator[tuple[Any, Any]]:
     """A figure that is drawn without a screen and saved when the block ends well.

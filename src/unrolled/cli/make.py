@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,7 +52,14 @@ def _tasks() -> list[str]:
     return shelf.names("tasks")
 
 
+OWN = {"events": "series", "forecast": "series"}
+"""Tasks with a command of their own, and the file here that holds it as `train_NAME`."""
+
+
 def _train(name: str) -> Callable[..., None]:
+    if name in OWN:
+        command: Callable[..., None] = getattr(import_module(f".{OWN[name]}", __package__), f"train_{name}")
+        return command
     from ..config import RunConfig
     from ..tasks import Task
 

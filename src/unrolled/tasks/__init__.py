@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import UsageError
+from ..errors import BundleError, UsageError
 from ..network import Network
 
 
@@ -28,6 +29,8 @@ class Task(ABC):
     """What its models are for, and how they are asked."""
     labels: tuple[str, ...]
     network: Network
+    arrays: Mapping[str, np.ndarray] = MappingProxyType({})
+    """What it owns besides the network's weights, float32, float64 or int64; kept with them in a bundle."""
 
     @classmethod
     def learn(cls, inputs: Sequence[str], targets: Sequence[str]) -> Task:
@@ -71,6 +74,12 @@ class Task(ABC):
         Raises:
             BundleError: a setting is missing or of a wrong type, or the layers do not fit the settings.
         """
+
+    def with_arrays(self, arrays: Mapping[str, np.ndarray]) -> Task:
+        """The same task with the arrays of its bundle. Raises BundleError for others than it owns."""
+        if arrays:
+            raise BundleError(f"The arrays {', '.join(sorted(arrays))} belong to no {self.name} model. Train again.")
+        return self
 
     @classmethod
     def _not_labels(cls) -> UsageError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import ShapeError
+from ..errors import ShapeError
 
 Floats = NDArray[np.float64]
 

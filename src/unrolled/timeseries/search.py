@@ -1,0 +1,262 @@
+"""The linear part of a forecaster: which maps, chosen on validation, fitted in closed form.
+
+What is chosen: logarithms or not, how far the maps look back, how strongly they are held small (ridge), and how many
+windows' worth of all series each series' own map is drawn to (pool; infinite: one map for all). The best maps are
+averaged as long as the average is better on validation (Caruana et al. 2004).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from ..data import windows as win
+from ..errors import DataError
+from ..linear import Moments, masked
+from ..metrics.series import owa, seasonal_step, smape
+from ..tasks.forecast import Scaled, mapped, scale
+
+Array = np.ndarray
+RIDGES, POOLS = (0.003, 0.03, 0.3), (10.0, 100.0, np.inf)
+MOST_WINDOWS, MOST_JUDGED, MOST_MAPS = 200_000, 10_000, 3
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One linear map: its look-back, its ridge (a share of the mean square of the features) and its pool."""
+
+    look: int
+    ridge: float = 0.01
+    pool: float = np.inf
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """A fitted map: `shared` (F, H), and `own` (S, F, H) where the pool is finite."""
+
+    shared: Array
+    own: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """Series to learn from.
+
+    Attributes:
+        series: S arrays (T, 1 + K + O), NaN where missing.
+        horizon: H.
+        season: steps of one cycle.
+        known: K.
+        held: steps at each series' end that are kept for validation.
+        measure: "mae" (absolute errors in seasonal steps of their series), "mse" (squared, in variances) or "owa"
+            (the mean of sMAPE and MASE, each in those of the seasonal naive method).
+    """
+
+    series: Sequence[Array]
+    horizon: int
+    season: int
+    known: int = 0
+    held: int = 0
+    measure: str = "mae"
+
+    @cached_property
+    def scales(self) -> Array:
+        """(K + O,) the standard deviation of each covariate over all series."""
+        together = np.concatenate([values[:, 1:] for values in self.series])
+        if not together.shape[1]:
+            return np.ones(0)
+        spread = np.nanstd(together, axis=0)
+        return np.where(spread > 0, spread, 1.0)
+
+    @cached_property
+    def looks(self) -> list[int]:
+        """Look-backs worth trying: whole seasons, at most a third of what the median series has."""
+        room = (float(np.median([len(values) for values in self.series])) - self.held - self.horizon) / 3
+        unit = self.season if self.season > 1 else max(self.horizon, 4)
+        fitting = [unit * k for k in (1, 2, 4, 7, 14, 21) if unit * k <= room]
+        return fitting[-3:] or [max(int(room), 1)]
+
+    @cached_property
+    def may_log(self) -> bool:
+        """Whether every value is above zero."""
+        return all(np.nanmin(values[:, 0]) > 0 for values in self.series)
+
+    @cached_property
+    def steps(self) -> Array:
+        """(S,) what errors of each series are divided by."""
+        judge = seasonal_step if self.measure != "mse" else lambda y, _: float(np.nanvar(y))
+        found = np.array([judge(values[:, 0], self.season) for values in self.series])
+        return np.where(np.isfinite(found) & (found > 0), found, np.nan)
+
+    def cut(self, number: int, look: int, origins: Array) -> win.Windows:
+        """Windows of one series."""
+        options = {"known": self.known, "season": self.season, "number": number}
+        return win.cut(self.series[number], look, self.horizon, origins, **options)
+
+    def training(self, look: int, *, whole: bool = False) -> Iterator[win.Windows]:
+        """Series by series, the windows whose futures end before the validation, or at the series' end if `whole`."""
+        ends = [len(values) - (0 if whole else self.held) for values in self.series]
+        stride = -(-sum(ends) // MOST_WINDOWS)
+        for number, end in enumerate(ends):
+            first = min(look, max(end - self.horizon - 1, 1))
+            yield self.cut(number, look, np.arange(first, max(end - self.horizon + 1, first), stride))
+
+    def validation(self, look: int) -> win.Windows:
+        """The windows whose futures lie in the validation, of all series together."""
+        H = self.horizon
+        spans = [(max(len(v) - self.held, 1), len(v) - H + 1) for v in self.series]
+        stride = -(-sum(max(b - a, 0) for a, b in spans) // MOST_JUDGED) or 1
+        # Backwards from the end, so that the latest future is always judged.
+        cuts = [
+            self.cut(i, look, np.arange(b - 1, a - 1, -stride)[::-1])
+            for i, (a, b) in enumerate(spans)
+            if b > a
+        ]
+        if not cuts:
+            longest = max(len(values) for values in self.series)
+            raise DataError(
+                f"The longest series has {longest} values, too few to learn {H} steps ahead and to hold {H} back for "
+                f"validation. Give at least {3 * H + 1} values, or forecast fewer steps (--horizon)."
+            )
+        return win.join(cuts)
+
+    def error(self, windows: win.Windows, points: Array) -> float:
+        """The mean error of forecasts (N, H) by `measure`."""
+        if self.measure == "owa":
+            naive = win.seasonal_naive(windows.context, self.horizon, self.season)
+            plain = replace(self, measure="mae")
+            pairs = [(smape(windows.future, a), plain.error(windows, a)) for a in (points, naive)]
+            return owa(*pairs[0], *pairs[1])
+        off = np.abs(windows.future - points) ** (1 if self.measure == "mae" else 2)
+        each = off / self.steps[windows.series][:, None]
+        return float(np.nanmean(each)) if np.isfinite(each).any() else 0.0
+
+
+class Linear:
+    """The moments of all training windows for one look-back, from which maps follow at little cost."""
+
+    def __init__(self, training: Training, look: int, *, log: bool, whole: bool = False) -> None:
+        self.look, self.log, self.training = look, log, training
+        rows = [(w.series[0], *self._rows(w)) for w in training.training(look, whole=whole) if len(w)]
+        if not rows:
+            raise DataError(
+                f"No series is long enough for {training.horizon} steps ahead. Forecast fewer (--horizon)."
+            )
+        if any(np.isnan(y).any() for _, _, y in rows):
+            first = masked(
+                np.concatenate([x for _, x, _ in rows]), np.concatenate([y for *_, y in rows]), 0.01
+            )
+            rows = [(number, x, np.where(np.isnan(y), x @ first, y)) for number, x, y in rows]
+        self.each = {number: Moments.of(x, y) for number, x, y in rows}
+        self.all = sum(list(self.each.values())[1:], next(iter(self.each.values())))
+
+    def _rows(self, windows: win.Windows) -> tuple[Array, Array]:
+        """Features and targets, weighted by the root of the window's size in those of its series."""
+        unit = _spread(self.training.series[windows.series[0]][:, 0], self.log)
+        known = windows.take(np.isfinite(windows.future).any(1))
+        w = scale(known, self.training.scales, log=self.log)
+        weight = np.sqrt(w.size / unit)
+        return (w.features * weight).astype(np.float32), (w.targets * weight).astype(np.float32)
+
+    def fit(self, choice: Choice) -> Maps:
+        """The maps of `choice`, whose look-back must be this one."""
+        shared = self.all.solve(choice.ridge)
+        if not np.isfinite(choice.pool) or len(self.training.series) == 1:
+            return Maps(shared)
+        own = np.repeat(shared[None].astype(np.float32), len(self.training.series), axis=0)
+        for number, moments in self.each.items():
+            own[number] = moments.solve(choice.ridge, self.all, choice.pool)
+        return Maps(shared, own)
+
+
+def _spread(values: Array, log: bool) -> float:
+    known = values[np.isfinite(values)]
+    spread = float(np.std(np.log(known) if log else known))
+    return spread or 1.0
+
+
+def answers(maps: Maps, windows: Scaled, series: Array) -> Array:
+    """What a map says of scaled windows of the series (N,): (N, H), in the units (or logarithms) of the windows."""
+    return windows.level + windows.size * mapped(windows.features, maps.shared, maps.own, series)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What the search chose: maps to average, in logarithms or not, and what validation said.
+
+    Attributes:
+        choices: the maps.
+        log: whether they work in logarithms.
+        judged: the validation windows.
+        answers: the average of the maps on them, (N, H), in logarithms if `log`.
+        error: its error.
+        table: every candidate and its error.
+    """
+
+    choices: tuple[Choice, ...]
+    log: bool
+    judged: win.Windows
+    answers: Array
+    error: float
+    table: tuple[tuple[Choice, bool, float], ...]
+
+
+def search(
+    training: Training, looks: Sequence[int] = (), on_step: Callable[[str], None] | None = None
+) -> Found:
+    """Choose the maps on validation.
+
+    Args:
+        training: the series, with `held` above 0.
+        looks: look-backs to try; by default `Training.looks`.
+        on_step: called with a line for each candidate.
+    """
+    tried: list[tuple[Choice, bool, float, Array]] = []
+    looks = list(looks or training.looks)
+    judged = training.validation(max(looks))
+    pools = POOLS if len(training.series) > 1 else (np.inf,)
+
+    def judge(look: int, log: bool, ridge: float, pool: float) -> None:
+        linear, choice = linears[look, log], Choice(look, ridge, pool)
+        z = answers(linear.fit(choice), scaled[look, log], judged.series)
+        error = training.error(judged, np.exp(np.minimum(z, 700)) if log else z)
+        tried.append((choice, log, error, z))
+        if on_step:
+            on_step(f"{choice}{' in logarithms' if log else ''}: {error:.4f}")
+
+    linears, scaled = {}, {}
+    for log in (False, True) if training.may_log else (False,):
+        for look in looks:
+            linears[look, log] = Linear(training, look, log=log)
+            scaled[look, log] = scale(judged.tail(look), training.scales, log=log)
+            judge(look, log, RIDGES[0], pools[min(1, len(pools) - 1)])
+    log = min(tried, key=lambda t: t[2])[1]
+    for choice, *_ in sorted((t for t in tried if t[1] == log), key=lambda t: t[2])[:2]:
+        for ridge in RIDGES:
+            for pool in pools:
+                judge(choice.look, log, ridge, pool)
+    return _averaged(training, judged, [t for t in tried if t[1] == log], [t[:3] for t in tried])
+
+
+def _averaged(training: Training, judged: win.Windows, tried: list, table: list) -> Found:
+    """The best map of each look-back, averaged best first as long as that helps."""
+    best = [
+        min((t for t in tried if t[0].look == look), key=lambda t: t[2])
+        for look in {t[0].look for t in tried}
+    ]
+    ordered = sorted(best, key=lambda t: t[2])
+    chosen, z, error, log = [ordered[0][0]], ordered[0][3], ordered[0][2], ordered[0][1]
+    for choice, _, _, answer in ordered[1:MOST_MAPS]:
+        mixed = z + (answer - z) / (len(chosen) + 1)
+        new = training.error(judged, np.exp(np.minimum(mixed, 700)) if log else mixed)
+        if new < error:
+            chosen, z, error = [*chosen, choice], mixed, new
+    return Found(tuple(chosen), log, judged, z, error, tuple(table))
+
+
+def refit(training: Training, found: Found, *, whole: bool) -> list[Maps]:
+    """The chosen maps, fitted once more; with `whole` on the validation too."""
+    return [Linear(training, c.look, log=found.log, whole=whole).fit(c) for c in found.choices]
