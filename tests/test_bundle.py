@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from unrolled import bundle as bundles
 from unrolled.bundle import Bundle
@@ -46,6 +47,19 @@ def test_half_precision_is_half_the_size_and_close(tmp_path):
     sizes = [len((path / "weights.safetensors").read_bytes()) for path in (whole, half)]
     assert sizes[1] < 0.75 * sizes[0]
     np.testing.assert_allclose(Bundle.load(half).probabilities(TEXTS), make().probabilities(TEXTS), atol=5e-3)
+
+
+def test_eight_bits_are_near_and_small(tmp_path):
+    names = ["0.weight", "1.weight_hh"]
+    folder = make().save(tmp_path / "small", half=True, eight_bits=names)
+    loaded = Bundle.load(folder)
+    for name, weight in make().weights.items():
+        assert loaded.weights[name].dtype == np.float32
+        step = np.abs(weight).max(-1, keepdims=True) / (254 if name in names else 2000)
+        assert (np.abs(loaded.weights[name] - weight) <= 1.01 * step).all(), name
+    stored = load_file(folder / "weights.safetensors")
+    assert {stored[name].dtype.name for name in names} == {"int8"}
+    assert stored["0.weight.scale"].shape == make().weights["0.weight"].shape[:1]
 
 
 def test_probabilities_are_columns_in_the_order_of_labels():

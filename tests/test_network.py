@@ -1,10 +1,12 @@
 """The description of networks: shapes, counts, initial weights, and the way through plain data."""
 
+import json
+
 import numpy as np
 import pytest
 
 from unrolled.errors import BundleError, ShapeError, UsageError
-from unrolled.network import Dense, Embedding, Network, SimpleRNN
+from unrolled.network import GRU, LSTM, Dense, Dropout, Embedding, Network, Pooling, SimpleRNN
 
 LESSON = Network((Embedding(10_000, 64), SimpleRNN(32), Dense(1, "sigmoid")), (500,))
 
@@ -83,3 +85,39 @@ def test_unknown_layers_and_settings_are_refused():
         Network.from_list([{"layer": "conv"}])
     with pytest.raises(BundleError, match="The layer 'dense' cannot be built from"):
         Network.from_list([{"layer": "dense", "untis": 3}])
+
+
+GATED = Network(
+    (LSTM(6, return_sequences=True, bidirectional=True, num_layers=2, dropout=0.1), Pooling(("last", "mean")),
+     Dropout(0.5), Dense(2)), (None, 3),
+)  # fmt: skip
+
+
+def test_gated_layers_know_their_shapes_and_come_back_from_plain_data():
+    assert GATED.shapes() == [(None, 3), (None, 12), (24,), (24,), (2,)]
+    shapes = GATED.weight_shapes()
+    assert shapes["0.weight_ih_l0_reverse"] == (24, 3)
+    assert shapes["0.weight_ih_l1"] == (24, 12)
+    assert shapes["0.weight_hh_l1_reverse"] == (24, 6)
+    assert Network((GRU(5),), (7, 2)).weight_shapes()["0.bias_hh_l0"] == (15,)
+    assert Network.from_list(json.loads(json.dumps(GATED.to_list())), GATED.input_shape) == GATED
+
+
+def test_gated_initial_weights():
+    weights = GATED.initial(0)
+    GATED.check(weights)
+    columns = weights["0.weight_hh_l0"].astype(np.float64)
+    np.testing.assert_allclose(columns.T @ columns, np.eye(6), atol=1e-6)
+    assert weights["0.bias_ih_l1"].tolist() == [0] * 6 + [1] * 6 + [0] * 12
+    assert not weights["0.bias_hh_l1"].any()
+
+
+def test_settings_of_gated_layers_are_checked():
+    with pytest.raises(UsageError, match="LSTM: dropout is 1; it must be at least 0 and less than 1"):
+        LSTM(4, dropout=1)
+    with pytest.raises(
+        UsageError, match=r"how is \('mean', 'avg'\); it must be one or more of mean, max, last"
+    ):
+        Pooling(("mean", "avg"))
+    with pytest.raises(ShapeError, match=r"GRU reads vectors in time, shape \(T, D\), but .* \(5,\)"):
+        Network((GRU(4),), (5,))

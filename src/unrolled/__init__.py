@@ -29,9 +29,13 @@ if TYPE_CHECKING:
     from .evaluate import Evaluation as Evaluation
     from .explain import Influence as Influence
     from .kernels import Stepper as Stepper
+    from .network import GRU as GRU
+    from .network import LSTM as LSTM
     from .network import Dense as Dense
+    from .network import Dropout as Dropout
     from .network import Embedding as Embedding
     from .network import Network as Network
+    from .network import Pooling as Pooling
     from .network import SimpleRNN as SimpleRNN
     from .sequential import Sequential as Sequential
     from .timeseries import EventDetector as EventDetector
@@ -59,7 +63,7 @@ _ROOMS = {
     "evaluate": ("Evaluation",),
     "explain": ("Influence",),
     "kernels": ("Stepper",),
-    "network": ("Dense", "Embedding", "Network", "SimpleRNN"),
+    "network": ("Dense", "Dropout", "Embedding", "GRU", "LSTM", "Network", "Pooling", "SimpleRNN"),
     "sequential": ("Sequential",),
     "timeseries": ("EventDetector", "Forecaster"),
 }

@@ -33,6 +33,7 @@ FORMAT = 1
 MODELS = Path(__file__).parent / "models"
 CHECKPOINT = "checkpoint.safetensors"
 OWNED = "task/"  # what a task owns stands among the weights under this name
+SCALE = ".scale"  # the scales of rows that are stored in 8 bits
 
 
 @dataclass(frozen=True)
@@ -100,12 +101,19 @@ class Bundle:
         outputs = self.runtime.trace(self.task.pad([ids]))[0]
         return [float(p) for p in self.task.probabilities(outputs)[-len(ids) :, -1]]
 
-    def save(self, folder: str | os.PathLike[str], *, half: bool = False) -> Path:
-        """Write the bundle into `folder`, made if needed. `half` stores weights in 16 bits, half the size."""
+    def save(
+        self, folder: str | os.PathLike[str], *, half: bool = False, eight_bits: Sequence[str] = ()
+    ) -> Path:
+        """Write the bundle into `folder`, made if needed.
+
+        Args:
+            folder: where to.
+            half: store the weights in 16 bits, half the size.
+            eight_bits: names of matrices to store in 8 bits, with a scale for each row. Loading gives float32 again.
+        """
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
-        kind = np.float16 if half else np.float32
-        tensors = {name: np.ascontiguousarray(w, kind) for name, w in self.weights.items()}
+        tensors = dict(_narrowed(self.weights, half, eight_bits))
         tensors |= {OWNED + name: np.ascontiguousarray(array) for name, array in self.task.arrays.items()}
         weights = save_tensors(tensors)
         described = {
@@ -254,6 +262,23 @@ def _read_weights(path: Path, checksum: str) -> dict[str, np.ndarray]:
     return tensors
 
 
+def _narrowed(
+    weights: Mapping[str, np.ndarray], half: bool, eight_bits: Sequence[str]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """As they are stored. A row in 8 bits is round(127 w / max |w|), its scale max |w| / 127."""
+    for name, value in weights.items():
+        if name in eight_bits:
+            scale = np.maximum(np.abs(value).max(1), np.finfo(np.float32).tiny) / np.float32(127)
+            yield name, np.rint(value / scale[:, None]).astype(np.int8)
+            yield f"{name}{SCALE}", scale.astype(np.float32)
+        else:
+            yield name, np.ascontiguousarray(value, np.float16 if half else np.float32)
+
+
 def _widened(tensors: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
     for name, value in tensors.items():
-        yield name, value.astype(np.float32) if value.dtype == np.float16 else value
+        scale = tensors.get(f"{name}{SCALE}")
+        if scale is not None and value.ndim == 2 and scale.shape == value.shape[:1]:
+            yield name, value * scale.astype(np.float32)[:, None]
+        elif not name.endswith(SCALE):
+            yield name, value.astype(np.float32) if value.dtype == np.float16 else value

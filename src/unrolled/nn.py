@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from . import kernels
 from .cells import Cell, Weights
+from .cells._time import over_time
 from .cells.elman import Elman
 from .cells.gru import GRU as GRUCell
 from .cells.lstm import LSTM as LSTMCell
@@ -138,7 +139,7 @@ class _Recurrent(nn.RNNBase):
         """One layer in one direction, from x (T, B, D) to its output and its last states."""
         cell = _CELLS[self.mode]
         if not self._supported(x):
-            return _readable(_cell(self.mode), x, weights, first, lengths, reverse)
+            return over_time(_cell(self.mode), x, weights, first, lengths, reverse)
         from .kernels import gated_ops, torch_ops
 
         if cell == "lstm":
@@ -226,20 +227,3 @@ def _cell(mode: str) -> Cell:
     if mode == "LSTM":
         return LSTMCell()
     return GRUCell() if mode == "GRU" else Elman(mode.removeprefix("RNN_").lower())
-
-
-def _readable(
-    cell: Cell, x: Tensor, weights: Weights, first: States, lengths: Tensor | None, reverse: bool
-) -> tuple[Tensor, States]:
-    """One layer by the cell's equations, step by step."""
-    steps, batch, _ = x.shape
-    hidden = weights.weight_hh.shape[1]
-    state = tuple(first) or tuple(x.new_zeros(batch, hidden) for _ in cell.states)
-    ends = torch.full((batch,), steps, device=x.device) if lengths is None else lengths.to(x.device)
-    outputs = [x.new_zeros(batch, hidden)] * steps
-    for t in reversed(range(steps)) if reverse else range(steps):
-        alive = (t < ends)[:, None]
-        after = cell.step(x[t], state, weights)
-        outputs[t] = torch.where(alive, after[0], outputs[t])
-        state = tuple(torch.where(alive, new, old) for new, old in zip(after, state, strict=True))
-    return (torch.stack(outputs) if steps else x.new_zeros(0, batch, hidden)), state

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from . import kernels
 from . import network as net
+from .errors import UsageError
 
 Array = np.ndarray
 
@@ -61,48 +63,103 @@ class Runtime:
             if isinstance(layer, net.Embedding) and isinstance(following, net.SimpleRNN)
         }
 
-    def __call__(self, x: Array) -> Array:
-        """Token ids (B, T) int32 or vectors (B, T, D) float32 to the outputs (B, O)."""
-        for i in range(len(self.network.layers)):
-            x = self._apply(i, x)
-        return x
+    def __call__(self, x: Array, lengths: Array | None = None) -> Array:
+        """Token ids (B, T) int32 or vectors (B, T, D) float32 to the outputs (B, O).
 
-    def trace(self, tokens: Array) -> Array:
-        """What the network would answer after each token: (B, T) to (B, T, O).
-
-        Needs a network whose only recurrent layer returns its last state.
+        `lengths` (B,), int64, are the steps of each row; what stands past them is never read (token ids there must
+        be in the table all the same), and no recurrent layer computes it.
         """
         for i, layer in enumerate(self.network.layers):
-            if isinstance(layer, net.SimpleRNN):
-                tokens = self._recur(i, tokens, sequences=True)
-            else:
-                tokens = self._apply(i, tokens)
-        return tokens
+            x = self._apply(i, x, lengths, sequences=getattr(layer, "return_sequences", True))
+        return x
+
+    def trace(self, x: Array) -> Array:
+        """What the network would answer after each step: (B, T) or (B, T, D) to (B, T, O).
+
+        Raises:
+            UsageError: a layer reads from the end to the beginning, so that every step changes all before it.
+        """
+        for i, layer in enumerate(self.network.layers):
+            if isinstance(layer, net.Gated) and layer.bidirectional:
+                raise UsageError(
+                    "A bidirectional network has no answer while it reads; ask it for each beginning."
+                )
+            x = (
+                _pooled_so_far(x, layer.how)
+                if isinstance(layer, net.Pooling)
+                else self._apply(i, x, sequences=True)
+            )
+        return x
 
     def _weight(self, i: int, name: str) -> Array:
         return self.weights[f"{i}.{name}"]
 
-    def _apply(self, i: int, x: Array) -> Array:
+    def _apply(self, i: int, x: Array, lengths: Array | None = None, *, sequences: bool) -> Array:
         layer = self.network.layers[i]
         if isinstance(layer, net.Embedding):
             return x if i + 1 in self._tables else self._weight(i, "weight")[x]
         if isinstance(layer, net.SimpleRNN):
-            return self._recur(i, x, sequences=layer.return_sequences)
+            return self._recur(i, x, lengths, sequences=sequences)
+        if isinstance(layer, net.Gated):
+            return self._gated(i, layer, x, lengths, sequences=sequences)
+        if isinstance(layer, net.Pooling):
+            return _pooled(x, layer.how, lengths)
+        if isinstance(layer, net.Dropout):
+            return x
         assert isinstance(layer, net.Dense)
         rows = x.reshape(-1, x.shape[-1])
         # The engine's product, not BLAS: a row's answer must not depend on what else is in the batch.
         logits = kernels.input_table(rows, self._weight(i, "weight"), self._weight(i, "bias"))
         return ACTIVATIONS[layer.activation](logits.reshape(*x.shape[:-1], layer.units))
 
-    def _recur(self, i: int, x: Array, *, sequences: bool) -> Array:
+    def _recur(self, i: int, x: Array, lengths: Array | None, *, sequences: bool) -> Array:
         layer = self.network.layers[i]
         assert isinstance(layer, net.SimpleRNN)
+        options: dict[str, Any] = {"nonlinearity": layer.activation, "lengths": lengths}
         if i in self._tables:
             output, last = kernels.elman_tokens(
-                x.T, self._tables[i], self._weight(i, "weight_hh"),
-                nonlinearity=layer.activation, return_sequences=sequences,
-            )  # fmt: skip
+                x.T, self._tables[i], self._weight(i, "weight_hh"), return_sequences=sequences, **options
+            )
         else:
             weights = (self._weight(i, name) for name in ("weight_ih", "weight_hh", "bias"))
-            output, last = kernels.elman(x.swapaxes(0, 1), *weights, nonlinearity=layer.activation)
+            output, last = kernels.elman(x.swapaxes(0, 1), *weights, **options)
         return last if not sequences or output is None else output.swapaxes(0, 1)
+
+    def _gated(self, i: int, layer: net.Gated, x: Array, lengths: Array | None, *, sequences: bool) -> Array:
+        steps = x.swapaxes(0, 1)
+        found: dict[int, list[tuple[Array, Array]]] = {}
+        for number, name in layer.runs():
+            if number and number not in found:
+                steps = np.concatenate([output for output, _ in found[number - 1]], -1)
+            w_ih, w_hh, b_ih, b_hh = (self._weight(i, f"{part}_{name}") for part in net.PARTS)
+            options: dict[str, Any] = {"lengths": lengths, "reverse": name.endswith("_reverse")}
+            if layer.kind == "lstm":
+                output, (last, _) = kernels.lstm(steps, w_ih, w_hh, b_ih, b_hh, **options)
+            else:
+                output, last = kernels.gru(steps, w_ih, w_hh, b_ih, b_hh, **options)
+            found.setdefault(number, []).append((output, last))
+        top = found[layer.num_layers - 1]
+        if sequences:
+            return np.concatenate([output for output, _ in top], -1).swapaxes(0, 1)
+        return np.concatenate([last for _, last in top], -1)
+
+
+def _pooled(x: Array, how: Sequence[str], lengths: Array | None) -> Array:
+    """(B, T, D) to (B, len(how) * D)."""
+    ends = np.full(len(x), x.shape[1]) if lengths is None else np.asarray(lengths)
+    pooled = np.zeros((len(x), len(how), x.shape[2]), x.dtype)
+    for row, end in enumerate(ends.tolist()):
+        if end:  # row by row: a row's answer must not depend on what else is in the batch
+            steps = x[row, :end]
+            for place, name in enumerate(how):
+                pooled[row, place] = steps[-1] if name == "last" else getattr(steps, name)(0)
+    return pooled.reshape(len(x), -1)
+
+
+def _pooled_so_far(x: Array, how: Sequence[str]) -> Array:
+    """(B, T, D) to (B, T, len(how) * D): each beginning pooled."""
+    count = np.arange(1, x.shape[1] + 1, dtype=x.dtype)[:, None]
+    so_far = {
+        "mean": lambda: np.cumsum(x, 1) / count, "max": lambda: np.maximum.accumulate(x, 1), "last": lambda: x,
+    }  # fmt: skip
+    return np.concatenate([so_far[name]() for name in how], -1)

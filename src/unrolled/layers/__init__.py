@@ -43,12 +43,25 @@ class Executed(nn.Module, ABC):
         super().__init__()
 
     @abstractmethod
-    def logits(self, x: Tensor | Rows) -> Tensor | Rows:
-        """The output before a final activation, which losses are computed from."""
+    def logits(self, x: Tensor | Rows, lengths: Tensor | None = None) -> Tensor | Rows:
+        """The output before a final activation, which losses are computed from.
 
-    def forward(self, x: Tensor | Rows) -> Tensor | Rows:
+        `lengths` (B,), int64, are the steps of each row; None: all of them. Steps past a row's end give zeros.
+        """
+
+    def forward(self, x: Tensor | Rows, lengths: Tensor | None = None) -> Tensor | Rows:
         """The output, (B, ...)."""
-        return self.logits(x)
+        return self.logits(x, lengths)
+
+
+class Ragged(NamedTuple):
+    """A batch whose rows have lengths of their own: `x` (B, T) ids or (B, T, D) vectors, `lengths` (B,) int64.
+
+    What stands past a row's end is never read, and no recurrent layer computes it.
+    """
+
+    x: Tensor
+    lengths: Tensor
 
 
 class Stack(nn.Sequential):
@@ -66,16 +79,21 @@ class Stack(nn.Sequential):
             )
         )
 
-    def logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor | Ragged) -> Tensor:
         """The outputs before the last layer's activation."""
-        hidden: Tensor | Rows = x
-        for module in list(self)[:-1]:
-            hidden = module(hidden)
-        return vectors(self[-1].logits(hidden))
+        hidden, lengths = self._before_last(x)
+        return vectors(self[-1].logits(hidden, lengths))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Token ids (B, T) or vectors (B, T, D) to the network's outputs."""
-        return vectors(super().forward(x))
+    def forward(self, x: Tensor | Ragged) -> Tensor:
+        """Token ids (B, T) or vectors (B, T, D), or a Ragged of them, to the network's outputs."""
+        hidden, lengths = self._before_last(x)
+        return vectors(self[-1](hidden, lengths))
+
+    def _before_last(self, x: Tensor | Ragged) -> tuple[Tensor | Rows, Tensor | None]:
+        hidden, lengths = x if isinstance(x, Ragged) else (x, None)
+        for module in list(self)[:-1]:
+            hidden = module(hidden, lengths)
+        return hidden, lengths
 
 
 def vectors(x: Tensor | Rows) -> Tensor:

@@ -20,11 +20,11 @@ class Dense(Executed):
         self.bias = nn.Parameter(torch.empty(sizes["bias"]))
         self.activation = layer.activation
 
-    def logits(self, x: Tensor | Rows) -> Tensor:
+    def logits(self, x: Tensor | Rows, lengths: Tensor | None = None) -> Tensor:
         """W x + b, (..., D) to (..., units)."""
         return linear(vectors(x), self.weight, self.bias)
 
-    def forward(self, x: Tensor | Rows) -> Tensor:
+    def forward(self, x: Tensor | Rows, lengths: Tensor | None = None) -> Tensor:
         """activation(W x + b)."""
         y = self.logits(x)
         if self.activation == "softmax":

@@ -16,7 +16,7 @@ class Embedding(Executed):
         super().__init__(layer, shape)
         self.weight = nn.Parameter(torch.empty(layer.input_dim, layer.output_dim))
 
-    def logits(self, x: Tensor | Rows) -> Rows:
+    def logits(self, x: Tensor | Rows, lengths: Tensor | None = None) -> Rows:
         """Token ids (B, T) to rows of the table."""
         assert isinstance(x, Tensor)
         return Rows(x, self.weight)

@@ -30,7 +30,7 @@ class Task(ABC):
     labels: tuple[str, ...]
     network: Network
     arrays: Mapping[str, np.ndarray] = MappingProxyType({})
-    """What it owns besides the network's weights, float32, float64 or int64; kept with them in a bundle."""
+    """What it owns besides the network's weights, of any types; kept with them in a bundle, as it is."""
 
     @classmethod
     def learn(cls, inputs: Sequence[str], targets: Sequence[str]) -> Task:
