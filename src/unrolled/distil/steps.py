@@ -1,0 +1,197 @@
+"""A small, quick net: rows of tokens and of frequent pairs, summed over steps of a few tokens, read by an LSTM.
+
+    x_s = sum over the tokens i of step s of  rows[token_i] + rows[pair_i]
+    z   = out . [mean_s h_s, max_s h_s]  +  n ** -0.5 * sum_i (linear[token_i] + linear[pair_i])
+
+Token i belongs to step i // k, a pair to the step of its second token, and pairs that are not listed have no row. A
+recurrence over steps costs k times less than one over tokens, and the rows of pairs keep the order inside a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..nn import LSTM
+from .corpus import UNKNOWN, Corpus, Numbers, batches, find
+from .rows import RowAdam
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a net: tokens a step, numbers a row, units of each direction, and the listed pairs' keys."""
+
+    words: int
+    pairs: Numbers
+    step: int = 8
+    size: int = 32
+    units: int = 32
+    both_ways: bool = False
+
+
+class Reading:
+    """The rows that each text asks for, found once: a token's, then its pair's where that is listed."""
+
+    def __init__(self, corpus: Corpus, shape: Shape) -> None:
+        key = np.full(len(corpus.ids), -1, np.int64)
+        before, ids = corpus.ids[:-1].astype(np.int64), corpus.ids[1:]
+        ok = (corpus.position[1:] > 0) & (before != UNKNOWN) & (ids != UNKNOWN)
+        key[1:][ok] = before[ok] * shape.words + ids[ok]
+        pair = find(key, shape.pairs)
+        asked = np.stack([corpus.ids, np.where(pair >= 0, pair + shape.words, -1)], 1)
+        there = asked >= 0
+        self.lengths = corpus.lengths
+        self._rows = asked[there].astype(np.int32)
+        self._step = np.repeat(corpus.position // shape.step, there.sum(1)).astype(np.int32)
+        self._begin = np.concatenate([[0], np.cumsum(there.sum(1))])[corpus.offsets]
+        self._size = shape.step
+
+    def steps(self, texts: Numbers) -> Numbers:
+        """How many steps each of `texts` has, at least one."""
+        return np.maximum(1, -(-self.lengths[texts] // self._size))
+
+    def grid(self, texts: Numbers) -> tuple[Numbers, Numbers, int]:
+        """Rows of `texts`, the bag of each (text * steps + step, ascending), and the steps of the longest."""
+        count = int(self.steps(texts).max())
+        spans = [slice(self._begin[i], self._begin[i + 1]) for i in texts]
+        rows = np.concatenate([self._rows[s] for s in spans]).astype(np.int64)
+        bags = np.concatenate([self._step[s] + n * count for n, s in enumerate(spans)])
+        return rows, bags.astype(np.int64), count
+
+
+class Steps(nn.Module):
+    """The net; `rows` (words + pairs, size + 1), a buffer, holds the linear term in its last column."""
+
+    def __init__(self, shape: Shape, seed: int = 1) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.shape = shape
+        rows = torch.randn(shape.words + len(shape.pairs), shape.size + 1) * 0.05
+        rows[shape.words :] *= 0.3
+        rows[:, -1] = 0
+        self.register_buffer("rows", rows)
+        self.rows: Tensor
+        self.lstm = LSTM(shape.size, shape.units, bidirectional=shape.both_ways)
+        with torch.no_grad():
+            for name, bias in self.lstm.named_parameters():
+                if "bias_ih" in name:
+                    bias[shape.units : 2 * shape.units] = 1
+        self.out = nn.Linear(2 * shape.units * (1 + shape.both_ways), 1)
+
+    def forward(
+        self, reading: Reading, texts: Numbers, drop: Drop | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (B,) of `texts`; the looked-up rows, whose gradient is wanted, and where they stand."""
+        rows, bags, count = reading.grid(texts)
+        if drop:
+            kept = drop.rng.random(len(rows)) >= drop.words
+            rows, bags = rows[kept], bags[kept]
+        where, local = np.unique(rows, return_inverse=True)
+        place = torch.from_numpy(where)
+        table = self.rows[place].requires_grad_(drop is not None)
+        begin = torch.from_numpy(np.searchsorted(bags, np.arange(len(texts) * count)))
+        bag = functional.embedding_bag(torch.from_numpy(local.reshape(-1)), table, begin, mode="sum")
+        x = bag.view(len(texts), count, -1)
+        length = torch.from_numpy(np.maximum(1, reading.lengths[texts]))
+        linear = x[..., -1].sum(1) / length.sqrt()
+        x = x[..., :-1].transpose(0, 1).contiguous()
+        pooled = self._pool(
+            functional.dropout(x, drop.steps) if drop else x, torch.from_numpy(reading.steps(texts))
+        )
+        pooled = functional.dropout(pooled, drop.pooled) if drop else pooled
+        return self.out(pooled)[:, 0] + linear, table, place
+
+    def _pool(self, x: Tensor, steps: Tensor) -> Tensor:
+        h, _ = self.lstm(x, lengths=steps)
+        past = (torch.arange(len(h))[:, None] >= steps)[..., None]
+        return torch.cat([h.sum(0) / steps[:, None], h.masked_fill(past, -2).amax(0)], 1)
+
+    @torch.no_grad()
+    def logits(self, reading: Reading, texts: Numbers, size: int = 128) -> NDArray[np.float64]:
+        """Logits (N,) of `texts`, in their order."""
+        order, found = np.argsort(reading.lengths[texts], kind="stable"), np.zeros(len(texts))
+        for start in range(0, len(order), size):
+            part = order[start : start + size]
+            found[part] = self(reading, texts[part])[0].numpy()
+        return found
+
+    def weights(self) -> dict[str, NDArray[np.float32]]:
+        """Weights by the names under which a bundle keeps them; each direction's two biases are added."""
+        own = {name: value.detach().numpy() for name, value in self.lstm.named_parameters()}
+        found = {"rows.weight": self.rows[:, :-1].numpy(), "rows.linear": self.rows[:, -1].numpy()}
+        for name, end in (("forward", ""), ("backward", "_reverse"))[: 1 + self.shape.both_ways]:
+            found[f"{name}.weight_ih"] = own["weight_ih_l0" + end]
+            found[f"{name}.weight_hh"] = own["weight_hh_l0" + end]
+            found[f"{name}.bias"] = own["bias_ih_l0" + end] + own["bias_hh_l0" + end]
+        found |= {"out.weight": self.out.weight.detach().numpy(), "out.bias": self.out.bias.detach().numpy()}
+        return found
+
+
+@dataclass(frozen=True)
+class Drop:
+    """What is left out in training: shares of the rows, of a step's numbers and of the pooled ones."""
+
+    rng: np.random.Generator
+    words: float = 0.05
+    steps: float = 0.1
+    pooled: float = 0.3
+
+
+def linear_start(
+    net: Steps, reading: Reading, texts: Numbers, labels: NDArray[np.bool_], scale: float = 0.15
+) -> None:
+    """Begin the linear term at the naive Bayes weight of each row that two texts or more hold."""
+    count = np.ones((2, len(net.rows)))
+    for i in texts:
+        rows, _, _ = reading.grid(np.array([i]))
+        count[int(labels[i]), np.unique(rows)] += 1
+    ratio = np.log(count[1] / count[1].sum()) - np.log(count[0] / count[0].sum())
+    ratio[count.sum(0) < 4] = 0
+    net.rows[:, -1] = torch.from_numpy(scale * ratio)
+
+
+def fit(
+    net: Steps,
+    reading: Reading,
+    targets: NDArray[np.float32],
+    texts: Numbers,
+    *,
+    epochs: int,
+    rate: float = 2e-3,
+    seed: int = 1,
+    report: Callable[[int, int, float], None] | None = None,
+) -> None:
+    """Train on `texts` with the probabilities `targets` (by number of text), Adam, a cosine from `rate` to nothing.
+
+    `report` hears of every hundredth update: its number, how many there will be, the mean loss since.
+    """
+    solver = torch.optim.Adam(net.parameters(), lr=rate, betas=(0.9, 0.99))
+    slow = RowAdam(net.rows)
+    total, done, losses = epochs * -(-len(texts) // 64), 0, 0.0
+    for epoch in range(epochs):
+        drop = Drop(np.random.default_rng([seed, epoch]))
+        for part in batches(reading.lengths, texts, 64, [seed, epoch]):
+            done += 1
+            now = (
+                rate * min(1.0, done / (0.05 * total)) * max(0.005, 0.5 + 0.5 * np.cos(np.pi * done / total))
+            )
+            z, table, place = net(reading, part, drop)
+            loss = functional.binary_cross_entropy_with_logits(z, torch.from_numpy(targets[part]))
+            solver.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            for group in solver.param_groups:
+                group["lr"] = now
+            solver.step()
+            assert table.grad is not None
+            slow.update(place, table.grad, now)
+            losses += loss.item()
+            if report and done % 100 == 0:
+                report(done, total, losses / 100)
+                losses = 0.0
