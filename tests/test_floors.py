@@ -25,7 +25,7 @@ FLOORS = {
     "tasks": 4,
     "bundle": 5, "models": 5,
     "evaluate": 6, "explain": 6, "report": 6, "exports": 6,
-    "train": 7,
+    "train": 7, "distil": 7,
     "recipe": 8, "sequential": 8, "estimators": 8, "timeseries": 8,
     "lessons": 9, "bench": 9,
     "__init__": DOORS, "__main__": DOORS, "cli": DOORS, "server": DOORS, "page": DOORS,
@@ -33,7 +33,9 @@ FLOORS = {
 SHELVES = {"cells", "layers", "tasks", "datasets", "exports", "lessons", "bench"}
 STANDARD_LIBRARY = {*sys.stdlib_module_names, "tomllib", "tomli"}  # tomllib is tomli before Python 3.11
 NETWORK = {"urllib.request", "http.client", "socket", "ssl", "ftplib", "requests", "httpx"}
-TORCH_ROOMS = {"cells", "layers", "nn", "patch", "optimizers", "train", "kernels/torch_ops.py", "kernels/gated_ops.py"}
+TORCH_ROOMS = {
+    "cells", "layers", "nn", "patch", "optimizers", "train", "distil", "kernels/torch_ops.py", "kernels/gated_ops.py",
+}  # fmt: skip
 
 
 def imports(package: Path, file: Path) -> Iterator[str]:
