@@ -99,14 +99,17 @@ def row(hidden, ours, theirs, peer="torch", **changes):
 
 def test_rows_are_summed_up_by_hidden_size_with_the_worst():
     said: list[str] = []
-    _rows.together([row(8, 1.0, 2.0), row(8, 1.0, 8.0, T=9), row(16, 2.0, 1.0)], said.append)
+    _rows.together([row(8, 1.0, 2.0), row(8, 1.0, 8.0, T=9), row(16, 2.0, 1.0)], 1e-9, said.append)
     assert len(said) == 3
-    assert "4.00 x  2.00 x at B=2, T=3, D=8" in said[1]
-    assert "0.50 x  0.50 x at B=2" in said[2]
+    assert said[1].endswith("2.00 x at B=2, T=3, D=8")
+    assert "4.00 x " in said[1]
+    assert "0.50 x " in said[2]
     ragged = {"lengths": (np.array([1, 3]),)}
     said.clear()
     _rows.together(
-        [row(8, 1.0, 5.0, "torch packed", **ragged), row(8, 1.0, 3.0, "torch padded", **ragged)], said.append
+        [row(8, 1.0, 5.0, "torch packed", **ragged), row(8, 1.0, 3.0, "torch padded", **ragged)],
+        1.0,
+        said.append,
     )
     assert "torch, faster      3.00 x" in said[1]
 
@@ -162,6 +165,20 @@ def test_lengths_are_the_reviews_where_they_are_and_else_say_what_they_are(known
         "IMDB's reviews, cut at 12: quartiles [4, 7, 9]" if known else "a log-normal distribution (5.2, 0.65)"
     )
     assert any(source in words for words in said)
+
+
+def test_the_picture_holds_the_means_against_torch(tmp_path):
+    entries = [row(8, 1.0, 2.0).json(), row(8, 1.0, 8.0).json(), row(8, 1.0, 50.0, "jax").json()]
+    svg = _rows.picture(entries).svg()
+    assert ">4.0<" in svg
+    assert ">H = 8<" in svg
+    assert ">GRU, training<" in svg
+    path, said = tmp_path / "engine.svg", []
+    EngineBench(**(TINY | {"parts": "table", "cells": "gru", "peers": "torch", "picture": str(path)})).run(
+        said.append
+    )
+    assert path.read_text(encoding="utf-8").startswith("<svg")
+    assert said[-1] == f"picture: {path}"
 
 
 def test_an_instruction_set_is_chosen_for_our_side_and_put_back():

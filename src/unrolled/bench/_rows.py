@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..drawing import Drawing, heatmap
 from . import Say, alternate, timed
 from ._layers import Call, Work
 
@@ -30,6 +31,11 @@ class Row(NamedTuple):
     def ratio(self) -> float:
         """How many times as fast we are, by the medians."""
         return statistics.median(self.theirs) / statistics.median(self.ours)
+
+    @property
+    def speed(self) -> float:
+        """Our GFLOP/s."""
+        return self.work.gflop / statistics.median(self.ours)
 
     def json(self) -> dict[str, Any]:
         """The row as `--json` prints it."""
@@ -83,16 +89,16 @@ HEAD = (
 
 def line(row: Row, peak: float) -> str:
     """A row for a reader; GFLOP/s are ours."""
-    found, speed = row.json(), row.work.gflop / statistics.median(row.ours)
+    found = row.json()
     return (
         f"{found['cell']:10} {row.work.mode:10} {found['lengths']:7} {row.threads:3} {row.work.B:4} {row.work.T:4} "
         f"{row.work.D:5} {row.work.H:5} {spread(row.ours):>26} {row.peer:>13} {spread(row.theirs):>26} "
-        f"{row.ratio:6.2f} x {speed:8.1f} {speed / peak:7.0%}"
+        f"{row.ratio:6.2f} x {row.speed:8.1f} {row.speed / peak:7.0%}"
     )
 
 
-def together(found: Iterable[Row], say: Say) -> None:
-    """For each peer, cell, mode and H: the geometric mean of the ratios, and the worst of them.
+def together(found: Iterable[Row], peak: float, say: Say) -> None:
+    """For each peer, cell, mode and H: the geometric mean of the ratios, the worst of them, and our mean speed.
 
     Of torch's two ways with rows of many lengths, packed and padded, the faster one counts for each size.
     """
@@ -106,16 +112,39 @@ def together(found: Iterable[Row], say: Say) -> None:
             row.work.H,
         ]
         groups.setdefault((*same, "torch, faster" if row.work.lengths else row.peer), []).append(row)
-    say(f"{'cell':10} {'mode':10} {'rows':7} {'thr':>3} {'H':>5} {'peer':>13} {'mean ratio':>11}  worst")
+    say(
+        f"{'cell':10} {'mode':10} {'rows':7} {'thr':>3} {'H':>5} {'peer':>13} {'mean ratio':>11} {'GFLOP/s':>8} "
+        f"{'of peak':>7}  worst"
+    )
     for (cell, mode, lengths, threads, hidden, peer), members in sorted(groups.items()):
         worst = min(members, key=lambda row: row.ratio)
         average = worst.ratio if worst.work.lengths else mean(members)
+        speed = statistics.geometric_mean([row.speed for row in members])
         say(
-            f"{cell:10} {mode:10} {lengths:7} {threads:3} {hidden:5} {peer:>13} {average:9.2f} x  "
-            f"{worst.ratio:.2f} x at B={worst.work.B}, T={worst.work.T}, D={worst.work.D}"
+            f"{cell:10} {mode:10} {lengths:7} {threads:3} {hidden:5} {peer:>13} {average:9.2f} x {speed:8.1f} "
+            f"{speed / peak:7.0%}  {worst.ratio:.2f} x at B={worst.work.B}, T={worst.work.T}, D={worst.work.D}"
         )
 
 
 def mean(found: Iterable[Row]) -> float:
     """The geometric mean of the ratios."""
     return statistics.geometric_mean([row.ratio for row in found])
+
+
+def picture(entries: Iterable[Mapping[str, Any]]) -> Drawing:
+    """Geometric means of the ratios against torch: a row for each cell and pass, a column for each hidden size."""
+    groups: dict[tuple[str, int], list[float]] = {}
+    for entry in entries:
+        if (
+            entry["peer"] == "torch"
+            and entry["mode"] in ("training", "inference")
+            and " x " not in entry["cell"]
+        ):
+            name = entry["cell"] if entry["cell"] == "elman" else entry["cell"].upper()
+            groups.setdefault((f"{name}, {entry['mode']}", entry["H"]), []).append(entry["ratio"])
+    names, sizes = sorted({name for name, _ in groups}), sorted({size for _, size in groups})
+    values = [
+        [statistics.geometric_mean(groups.get((name, size), [math.nan])) for size in sizes] for name in names
+    ]
+    title = "How many times as fast as torch, two threads, float32, by hidden size"
+    return heatmap(values, names, [f"H = {size}" for size in sizes], title=title, form=".1f")

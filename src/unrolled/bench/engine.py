@@ -20,7 +20,7 @@ from ..errors import UnknownNameError, UsageError, need
 from . import Bench, Peer, Say, load, machine, option, peak_gflops
 from . import _others as others
 from ._layers import GATES, Work, sides
-from ._rows import HEAD, Row, line, mean, measure, rows, together
+from ._rows import HEAD, Row, line, mean, measure, picture, rows, together
 
 PARTS = ("table", "ragged", "streaming", "grids", "memory", "programs")
 MODES = ("training", "inference")
@@ -64,6 +64,7 @@ class EngineBench(Bench):
         "", "IMDB, for the lengths of the ragged part; by default $UNROLLED_DATA; else they are drawn."
     )
     isa: str = option("", "Instruction set of our side; by default the best.")
+    picture: str = option("", "Draw the ratios against torch, as SVG, into this file.")
     scale: float = option(
         1.0, "Share of the batches of a program, and of the steps of the memory part.", least=0.0
     )
@@ -78,21 +79,24 @@ class EngineBench(Bench):
                 kernels.set_isa(self.isa)
             for threads in _numbers("threads", self.threads):
                 torch.set_num_threads(threads)
-                peak = peak_gflops()
+                self.peak = peak_gflops()
                 on = machine()
                 say(
                     f"{on['cpu']}, {on['cores']} cores; engine {on['isa']}, torch {torch.__version__}; "
-                    f"{threads} threads; best product {peak:.0f} GFLOP/s; load before {busy:.1f}"
+                    f"{threads} threads; best product {self.peak:.0f} GFLOP/s; load before {busy:.1f}"
                 )
                 for part in parts:
-                    found += self._part(part, threads, peak, say)
+                    found += self._part(part, threads, say)
         finally:
             if self.isa:
                 kernels.set_isa(before)
-        return [row.json() for row in found]
+        entries = [row.json() for row in found]
+        if self.picture:
+            say(f"picture: {picture(entries).save(Path(self.picture))}")
+        return entries
 
-    def _part(self, part: str, threads: int, peak: float, say: Say) -> list[Row]:
-        """One part: its rows as they come, then what they say together."""
+    def _part(self, part: str, threads: int, say: Say) -> list[Row]:
+        """One part: its rows as they come, then what they say together. The peak is the best product seen so far."""
         say(f"\n{part}")
         if part == "memory":
             others.memory(list(self._memory_works()), threads, say)
@@ -102,13 +106,15 @@ class EngineBench(Bench):
         with ExitStack() as stack:
             for new in self._measured(part, threads, stack, say):
                 found += new
+                self.peak = max(self.peak, peak_gflops(tries=3))
                 for row in new:
-                    say(line(row, peak))
+                    say(line(row, self.peak))
         if part in ("table", "ragged"):
-            together(found, say)
+            together(found, self.peak, say)
         if part == "grids":
-            worst = min(found, key=lambda row: row.ratio)
-            say(f"geometric mean {mean(found):.2f} x; worst: {line(worst, peak)}")
+            say(f"geometric mean {mean(found):.2f} x; the worst:")
+            for row in sorted(found, key=lambda row: row.ratio)[:3]:
+                say(line(row, self.peak))
         return found
 
     def _measured(self, part: str, threads: int, stack: ExitStack, say: Say) -> Iterator[list[Row]]:
