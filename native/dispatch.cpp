@@ -15,6 +15,10 @@
     int lstm_backward(const unrolled_gated*);      \
     int gru_forward(const unrolled_gated*);        \
     int gru_backward(const unrolled_gated*);       \
+    int mingru_forward(const unrolled_gated*);     \
+    int mingru_backward(const unrolled_gated*);    \
+    int scan_forward(const unrolled_scan*);        \
+    int scan_backward(const unrolled_scan*);       \
     int input_table(const unrolled_table*);        \
     int rmsprop(const unrolled_rmsprop*);          \
     int step_pack(unrolled_stepper*);              \
@@ -22,7 +26,8 @@
     }
 #define UNROLLED_TABLE(isa)                                                                     \
     {#isa, isa::elman_forward, isa::elman_backward, isa::lstm_forward, isa::lstm_backward,      \
-     isa::gru_forward, isa::gru_backward, isa::input_table, isa::rmsprop, isa::step_pack, isa::step}
+     isa::gru_forward, isa::gru_backward, isa::mingru_forward, isa::mingru_backward,            \
+     isa::scan_forward, isa::scan_backward, isa::input_table, isa::rmsprop, isa::step_pack, isa::step}
 
 namespace unrolled {
 
@@ -113,6 +118,14 @@ int unrolled_lstm_backward(const unrolled_gated* call) { return run(kernels().ls
 int unrolled_gru_forward(const unrolled_gated* call) { return run(kernels().gru_forward, call); }
 
 int unrolled_gru_backward(const unrolled_gated* call) { return run(kernels().gru_backward, call); }
+
+int unrolled_mingru_forward(const unrolled_gated* call) { return run(kernels().mingru_forward, call); }
+
+int unrolled_mingru_backward(const unrolled_gated* call) { return run(kernels().mingru_backward, call); }
+
+int unrolled_scan_forward(const unrolled_scan* call) { return run(kernels().scan_forward, call); }
+
+int unrolled_scan_backward(const unrolled_scan* call) { return run(kernels().scan_backward, call); }
 
 int unrolled_input_table(const unrolled_table* call) { return run(kernels().input_table, call); }
 

@@ -105,28 +105,28 @@ bool begin_rows(Call& call, const Pieces& pieces, Forward& f) {
 void input_products(const Call& call, Piece piece, const Panels& w, int64_t t) {
     const int64_t end = std::min(t + steps_at_once(piece.count), call.c.T);
     int64_t n = 0;
-    const float** x = piece.with;  // free until the backward pass
     for (; t < end; ++t) {
         piece.come_to(call.rows, t);
         for (int64_t i = 0; i < piece.alive; ++i, ++n) {
-            x[n] = call.x.at(t, piece.rows[i]);
+            piece.with[n] = call.x.at(t, piece.rows[i]);  // free until the backward pass
             piece.c[n] = call.states.at(t, piece.rows[i]);
             piece.init[n] = call.c.bias ? call.c.bias : call.zeros;
         }
     }
-    multiply<Plain>({x, piece.init, piece.c, nullptr, n}, w, piece.panel, piece.panel_end);
+    multiply<Plain>({piece.with, piece.init, piece.c, nullptr, n}, w, piece.panel, piece.panel_end);
 }
 
 template <class Activation>
 void forward_step(const Call& call, const Forward& f, Piece& piece, float* prefix, int64_t t) {
     const unrolled_elman& c = call.c;
-    if (!call.reads_tokens() && t % steps_at_once(piece.count) == 0) input_products(call, piece, f.w_ih, t);
-    const bool words = call.reads_tokens();
+    const bool words = call.reads_tokens(), fused = !words && one_product(f.w_ih, f.w_hh, piece.count);
+    if (!words && !fused && t % steps_at_once(piece.count) == 0) input_products(call, piece, f.w_ih, t);
     int64_t n = piece.alive, soon = call.rows.after(t);
     for (int64_t i = 0; i < n; ++i) {
         const int64_t r = piece.rows[i];
         piece.c[i] = call.states.at(t, r);
-        piece.init[i] = words ? c.table + *call.tokens.at(t, r) * c.H : piece.c[i];
+        if (fused) piece.with[i] = call.x.at(t, r);
+        piece.init[i] = words ? c.table + *call.tokens.at(t, r) * c.H : !fused ? piece.c[i] : c.bias ? c.bias : call.zeros;
         if (words && r < soon) prefetch(c.table + *call.tokens.at(t + 1, r) * c.H, c.H);
     }
     const float* kept = nullptr;
@@ -136,7 +136,9 @@ void forward_step(const Call& call, const Forward& f, Piece& piece, float* prefi
         piece.c[n] = prefix + (t + 1) * c.H;
         piece.init[n++] = c.table + c.prefix_token * c.H;
     }
-    multiply<Activation>(piece.product(n), f.w_hh, piece.panel, piece.panel_end);
+    Product product = piece.product(n);
+    if (fused) product.first_a = piece.with, product.first_w = &f.w_ih;
+    multiply<Activation>(product, f.w_hh, piece.panel, piece.panel_end);
     if (t < call.rows.shared) piece.a[--n] = kept;
     std::copy_n(piece.c, n, piece.a);
 }
@@ -151,8 +153,7 @@ void finish_rows(const Call& call, const Piece& piece, const float* prefix) {
         float* row = c.output.data + b * c.output.row;
         for (int64_t t = 0; t < call.rows.begin[r]; ++t)
             std::copy_n(prefix + (t + 1) * c.H, c.H, row + t * c.output.time);
-        for (int64_t t = call.rows.begin[r] + call.rows.steps[r]; t < c.T; ++t)
-            std::fill_n(row + t * c.output.time, c.H, 0.0f);
+        clear_end(call.rows, r, c.output, c.H);
     }
 }
 
@@ -171,7 +172,7 @@ int forward(Call& call) {
     }
     if (!begin_rows(call, pieces, f)) return UNROLLED_NO_MEMORY;
     walk(
-        pieces, call.rows, 0, 1,
+        pieces, call.rows, 0, c.T, 1,
         [&](Piece& p, int64_t i, int64_t t) { forward_step<Activation>(call, f, p, f.prefix[i], t); },
         [&](Piece& p, int64_t i) { finish_rows(call, p, f.prefix[i]); });
     return UNROLLED_OK;
@@ -185,6 +186,7 @@ struct Backward {
     Places<const float> d_output;
     const float** previous;
     float* start;
+    Inputs in;
     RowSums sums;
     Piece room;  // for a product of all rows
 };
@@ -261,11 +263,10 @@ void backward_shared(const Call& call, const Backward& g) {
 
 bool input_gradients(Call& call, const Backward& g) {
     const unrolled_elman& c = call.c;
-    if (c.d_x.data) {
-        const Panels w = packed(call.scratch, c.w_ih, c.H, c.D, c.D, 1);
-        if (!multiply_steps(call.scratch, call.rows, g.dz, w, c.d_x, c.reverse)) return false;
-    }
-    if (g.sums.used() || !c.d_w_ih) return true;
+    if (c.d_x.data && g.sums.used()) clear_ends(call.rows, c.d_x, c.D);
+    if (g.sums.used()) return true;
+    if (c.d_x.data && !multiply_steps(call.scratch, call.rows, g.dz, g.in.w, c.d_x, c.reverse)) return false;
+    if (!c.d_w_ih) return true;
     const float** x = call.scratch.take<const float*>(call.rows.total);
     if (!x) return false;
     for (int64_t t = 0; t < c.T; ++t)
@@ -278,9 +279,12 @@ bool weight_gradients(Call& call, const Backward& g) {
     const int64_t total = call.rows.total, shared = call.rows.shared;
     if (!g.sums.used())
         return outer_all(call.scratch, {c.H, c.H, c.d_w_hh, c.d_bias}, g.dz.data, g.previous, total + shared);
-    const Outer last = g.sums.outer(g.sums.count);
+    const RowSums& s = g.sums;
+    const Outer last{c.H, c.H, s.outer(s.count).c, s.bias + s.count * c.H};
     if (!outer_all(call.scratch, last, g.dz.data + total * c.H, g.previous + total, shared)) return false;
-    g.sums.finish(c.d_w_hh, c.d_bias, call.reads_tokens() ? nullptr : c.d_w_ih);
+    s.add_up(s.c, c.H, 0, c.H, c.H, c.d_w_hh);
+    s.add_up(s.bias, c.H, 0, c.H, 1, c.d_bias);
+    if (!call.reads_tokens()) s.add_up(s.c_x, c.H, 0, c.H, s.D, c.d_w_ih);
     return true;
 }
 
@@ -293,18 +297,24 @@ int backward(Call& call) {
     Backward g{packed(scratch, c.w_hh, c.H, c.H, c.H, 1),
                compact(scratch, rows, scratch.take<float>(n * c.H), c.H),
                strided<const float>(scratch, rows, c.d_output.data, c.d_output.time, c.d_output.row, c.reverse),
-               scratch.take<const float*>(n), scratch.take<float>(c.B * c.H),
-               RowSums::make(scratch, c.B, c.H, c.H, call.reads_tokens() || !c.d_w_ih ? 0 : c.D), Piece(scratch, c.B)};
+               scratch.take<const float*>(n), scratch.take<float>(c.B * c.H), {}, {}, Piece(scratch, c.B)};
+    const int64_t D = call.reads_tokens() ? 0 : c.D;
+    g.sums = {c.H, c.H, D, 0, c.H, c.H};
+    g.sums.make(scratch, c.T, c.B);
+    if (D > 0 && c.d_x.data) g.in.w = packed(scratch, c.w_ih, c.H, D, D, 1);
+    g.in.x = call.x, g.in.zeros = call.zeros;
+    g.in.d_x = strided(scratch, rows, c.d_x.data, c.d_x.time, c.d_x.row, c.reverse);
     const bool by_word = call.reads_tokens() && (c.d_embedding || c.d_w_ih);
     Index index(scratch, by_word ? c.V : 0, n);
     const Pieces pieces = make_pieces(scratch, rows, call.work(), c.H, g.sums.together);
     if (scratch.ok()) g.sums.copies_for(scratch, pieces);
     if (!scratch.ok()) return UNROLLED_NO_MEMORY;
+    const auto before = [&](int64_t t, int64_t r) { return g.previous[rows.place(t, r)]; };
     walk(
-        pieces, rows, c.T - 1, -1,
+        pieces, rows, c.T - 1, -1, -1,
         [&](Piece& piece, int64_t i, int64_t t) {
             backward_step<Slope>(call, g, piece, t);
-            g.sums.add(rows, piece, i, t, g.dz, g.previous, call.x);
+            g.sums.add(rows, piece, i, t, g.dz, before, g.in);
         },
         [](Piece&, int64_t) {});
     // What one thread alone can do, at the same time.

@@ -34,6 +34,10 @@ struct Table {
     int (*lstm_backward)(const unrolled_gated*);
     int (*gru_forward)(const unrolled_gated*);
     int (*gru_backward)(const unrolled_gated*);
+    int (*mingru_forward)(const unrolled_gated*);
+    int (*mingru_backward)(const unrolled_gated*);
+    int (*scan_forward)(const unrolled_scan*);
+    int (*scan_backward)(const unrolled_scan*);
     int (*input_table)(const unrolled_table*);
     int (*rmsprop)(const unrolled_rmsprop*);
     int (*step_pack)(unrolled_stepper*);

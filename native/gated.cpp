@@ -7,13 +7,13 @@ namespace {
 
 bool can_be_followed(const unrolled_gated& c) {
     if (c.T < 0 || c.B < 0 || c.D < 1 || c.H < 1 || c.T * c.B >= INT32_MAX) return false;
-    return c.w_ih && c.w_hh && ((c.x.data && c.output.data) || c.T * c.B == 0);
+    return c.w_ih && ((c.x.data && c.output.data) || c.T * c.B == 0);
 }
 
 // Rows of the batch times steps between two additions to the gradients of the weights: their d_z fills some of
 // the second cache, and is never less than a block of a product.
 int64_t steps_in_hand(const unrolled_gated& c) {
-    const int64_t rows = std::max<int64_t>(2 * kDepth, (int64_t{1} << 19) / (kBlocks * c.H));
+    const int64_t rows = std::max<int64_t>(2 * kDepth, (int64_t{1} << 19) / (kMostBlocks * c.H));
     return std::min(c.T, rows / std::max<int64_t>(1, c.B) + 1);
 }
 
@@ -30,16 +30,17 @@ Places<float> places(GatedCall& call, float* all, int64_t blocks, int64_t slots)
 
 }  // namespace
 
-int prepare(GatedCall& call, int64_t gates, int64_t kept_blocks) {
+int prepare(GatedCall& call, int64_t gates, int64_t kept_blocks, const RowSums& sums) {
     unrolled_gated& c = call.c;
     Scratch& scratch = call.scratch;
     if (!can_be_followed(c)) return UNROLLED_BAD_CALL;
     for (int64_t b = 0; c.lengths && b < c.B; ++b)
         if (c.lengths[b] < 0 || c.lengths[b] > c.T) return UNROLLED_BAD_LENGTH;
     if (!arrange(call.rows, c.T, c.B, c.lengths, nullptr, scratch)) return UNROLLED_NO_MEMORY;
-    call.pieces = make_pieces(scratch, call.rows, gates * c.H * (c.H + c.D), c.H % kPanel ? 1 : c.H, 1);
+    const bool whole = c.H % kPanel || sums.used();
+    call.pieces = make_pieces(scratch, call.rows, gates * c.H * (c.H + c.D), whole ? 1 : c.H, sums.together);
     call.zeros = scratch.zeros<float>(std::max(c.H, c.D));
-    call.bias = scratch.take<float>(kBlocks * c.H);
+    call.bias = scratch.take<float>(kMostBlocks * c.H);
     if (!c.c_n) c.c_n = scratch.take<float>(c.B * c.H);
     if (!scratch.ok()) return UNROLLED_NO_MEMORY;
     int64_t slots = 1;
@@ -63,18 +64,18 @@ void finish_forward(const GatedCall& call) {
     for (int64_t r = 0; r < c.B; ++r) {
         const int64_t b = call.rows.order[r], steps = call.rows.steps[r];
         if (c.h_n) std::copy_n(call.before(steps, r), c.H, c.h_n + b * c.H);
-        for (int64_t t = steps; t < c.T; ++t) std::fill_n(c.output.data + t * c.output.time + b * c.output.row, c.H, 0.0f);
+        clear_end(call.rows, r, c.output, c.H);
     }
 }
 
 bool begin_backward(GatedCall& call, GatedBackward& g) {
     const unrolled_gated& c = call.c;
     Scratch& scratch = call.scratch;
-    g.steps = steps_in_hand(c);
-    const int64_t most = g.steps * c.B;
+    g.steps = g.sums.used() ? c.T : steps_in_hand(c);
+    const int64_t most = g.sums.used() ? 0 : g.steps * c.B;
     g.d_output = strided<const float>(scratch, call.rows, c.d_output.data, c.d_output.time, c.d_output.row, c.reverse);
     g.d_x = strided(scratch, call.rows, c.d_x.data, c.d_x.time, c.d_x.row, c.reverse);
-    g.d_z = places(call, nullptr, kBlocks, g.steps + 1);
+    g.d_z = places(call, nullptr, kMostBlocks, (g.sums.used() ? g.sums.steps : g.steps) + 1);
     g.d_h = c.d_h_0 ? c.d_h_0 : scratch.take<float>(c.B * c.H);
     g.d_c = c.d_c_0 ? c.d_c_0 : scratch.take<float>(c.B * c.H);
     for (auto& a : g.a) a = scratch.take<const float*>(most);
@@ -83,8 +84,10 @@ bool begin_backward(GatedCall& call, GatedBackward& g) {
     g.zeros = scratch.take<const float*>(most);
     g.to = scratch.take<float*>(most);
     g.copies = scratch.take<Copies>(thread_count());
+    g.in = {call.x, g.d_x, {}, call.zeros};
     if (!scratch.ok()) return false;
-    for (int64_t i = 0; i < thread_count(); ++i) new (g.copies + i) Copies(scratch, Copies::kTall);
+    g.sums.copies_for(scratch, call.pieces);
+    for (int64_t i = 0; !g.sums.used() && i < thread_count(); ++i) new (g.copies + i) Copies(scratch, Copies::kTall);
     std::fill_n(g.zeros, most, call.zeros);
     const auto begin = [&](const float* last, float* to) {
         if (last) std::copy_n(last, c.B * c.H, to);
@@ -153,12 +156,6 @@ void first_gradients(GatedCall& call, const GatedBackward& g, int64_t hidden, bo
         init[r] = carries ? to[r] : call.zeros;
     }
     multiply_all<Plain>({a, init, to, nullptr, n}, g.w_hh);
-}
-
-void clear_ends(const GatedCall& call) {
-    const unrolled_gated& c = call.c;
-    for (int64_t b = 0; c.d_x.data && c.lengths && b < c.B; ++b)
-        for (int64_t t = c.lengths[b]; t < c.T; ++t) std::fill_n(c.d_x.data + t * c.d_x.time + b * c.d_x.row, c.D, 0.0f);
 }
 
 }  // namespace UNROLLED_ISA_NAME

@@ -5,17 +5,17 @@
 // products over as many blocks as the weights have. (The GRU's new state needs the two apart, so its blocks are
 // n, r, z, W_hn h: input products of gates n r z, then recurrent products of gates r z n.)
 //
-// A Cell has: kGates blocks of weights; kHidden; kFirst, the gate of the first block; kKept, the blocks that the
-// backward pass reads; kCarries, whether a state's gradient has a path beside the products; and the mathematics
+// A Cell has: kGates blocks of weights; kBlocks; kHidden (kBlocks: there are no recurrent products); kFirst, the gate of
+// the first block; kKept, the blocks that the backward pass reads; kCarries, whether a state's gradient has a path beside the products; and the mathematics
 // of units [begin, end) of one row: forward(span, ...), backward(span, ...).
 #pragma once
 
-#include "walk.h"
+#include "sums.h"
 
 namespace unrolled {
 namespace UNROLLED_ISA_NAME {
 
-constexpr int64_t kBlocks = 4;  // that have a gradient
+constexpr int64_t kMostBlocks = 4;  // that have a gradient
 
 struct Span {
     int64_t H, begin, end;
@@ -31,7 +31,7 @@ struct RowBackward {
     const float *z, *before;  // what was kept; the state that Cell carries (c, h) one step before
     const float* d_output;    // (H)
     float *d_h, *d_c;         // (H) in: of the states at t; out: what reaches t - 1 beside the products
-    float* d_z;               // (kBlocks, H) out
+    float* d_z;               // (Cell::kBlocks, H) out
 };
 
 struct GatedCall {
@@ -62,33 +62,24 @@ struct GatedCall {
     }
 };
 
-int prepare(GatedCall& call, int64_t gates, int64_t kept_blocks);
-
-// Walks all pieces through steps first, first + stride, ..., before `end`. Those that split units wait for each
-// other after every step.
-template <class Step>
-void walk_steps(const GatedCall& call, int64_t first, int64_t end, int64_t stride, const Step& step) {
-    Barrier barrier(call.pieces.count());
-    parallel(call.pieces.count(), [&](int64_t i0, int64_t i1) {
-        for (int64_t t = first; t != end; t += stride) {
-            for (int64_t i = i0; i < i1; ++i) {
-                call.pieces.piece[i].come_to(call.rows, t);
-                step(call.pieces.piece[i], t);
-            }
-            if (call.pieces.division.splits > 1) barrier.arrive(i1 - i0);
-        }
-    });
-}
+// `sums`: of the backward pass.
+int prepare(GatedCall& call, int64_t gates, int64_t kept_blocks, const RowSums& sums = {});
 
 // Gate g of the result is gate (g + first) % gates of w (gates, size).
 const float* rotated(Scratch& scratch, const float* w, int64_t gates, int64_t size, int64_t first);
 
 void finish_forward(const GatedCall& call);
 
+// Blocks [block, block + blocks) of a forward step, and the weights of what is added up there; either may be none.
+struct GatePart {
+    int64_t block, blocks;
+    Panels x, h;
+};
+
 template <class Cell>
 void add_biases(GatedCall& call) {
     const int64_t H = call.c.H;
-    for (int64_t block = 0; block < kBlocks; ++block) {
+    for (int64_t block = 0; block < Cell::kBlocks; ++block) {
         const int64_t gate = (block + Cell::kFirst) % Cell::kGates * H;
         for (int64_t h = 0; h < H; ++h) {
             const float input = call.c.b_ih && block < Cell::kGates ? call.c.b_ih[gate + h] : 0.0f;
@@ -98,11 +89,27 @@ void add_biases(GatedCall& call) {
     }
 }
 
-// The input products of the next steps, and the biases of what has none.
+// The blocks fall into three parts: those that inputs alone add to, then both, then states alone.
 template <class Cell>
-void input_products(const GatedCall& call, Piece piece, const Panels& w, int64_t t) {
-    const int64_t end = std::min(t + steps_at_once(piece.count), call.c.T), H = call.c.H;
-    const Span s = call.span(piece);
+int make_parts(GatedCall& call, GatePart (&parts)[3]) {
+    const unrolled_gated& c = call.c;
+    int n = 0;
+    const int64_t edges[] = {0, std::min(Cell::kHidden, Cell::kGates), Cell::kGates, Cell::kBlocks};
+    for (int i = 0; i < 3; ++i) {
+        const int64_t block = edges[i], N = (edges[i + 1] - block) * c.H, gate = (block + Cell::kFirst) % Cell::kGates;
+        if (N == 0) continue;
+        GatePart part{block, N / c.H, {nullptr, 0, 0}, {nullptr, 0, 0}};
+        if (block < Cell::kGates) part.x = packed(call.scratch, c.w_ih + gate * c.H * c.D, c.D, N, 1, c.D);
+        if (block >= Cell::kHidden)
+            part.h = packed(call.scratch, c.w_hh + (block - Cell::kHidden) * c.H * c.H, c.H, N, 1, c.H);
+        parts[n++] = part;
+    }
+    return n;
+}
+
+// The input products of the next steps.
+inline void input_products(const GatedCall& call, Piece piece, const GatePart* part, int parts, int64_t t) {
+    const int64_t end = std::min(t + steps_at_once(piece.count), call.c.T);
     int64_t n = 0;
     for (; t < end; ++t) {
         piece.come_to(call.rows, t);
@@ -110,24 +117,37 @@ void input_products(const GatedCall& call, Piece piece, const Panels& w, int64_t
             piece.with[n] = call.x.at(t, piece.rows[i]);
             piece.init[n] = call.bias;
             piece.c[n] = call.kept.at(t, piece.rows[i]);
-            for (int64_t block = Cell::kGates; block < kBlocks; ++block)
-                std::copy(call.bias + block * H + s.begin, call.bias + block * H + s.end,
-                          piece.c[n] + block * H + s.begin);
         }
     }
-    call.multiply_gates(piece, {piece.with, piece.init, piece.c, nullptr, n}, w);
+    for (int i = 0; i < parts; ++i)
+        if (part[i].x.K)
+            call.multiply_gates(piece, {piece.with, piece.init, piece.c, nullptr, n, part[i].block * call.c.H}, part[i].x);
 }
 
+// Where a step's products begin: at the biases, unless its input products were made before.
 template <class Cell>
-void forward_step(const GatedCall& call, Piece& piece, const Panels& w_ih, const Panels& w_hh, int64_t t) {
-    if (t % steps_at_once(piece.count) == 0) input_products<Cell>(call, piece, w_ih, t);
-    const int64_t H = call.c.H, n = piece.alive;
-    for (int64_t i = 0; i < n; ++i) piece.init[i] = piece.c[i] = call.kept.at(t, piece.rows[i]) + Cell::kHidden * H;
-    call.multiply_gates(piece, piece.product(n), w_hh);
+void forward_step(const GatedCall& call, Piece& piece, const GatePart* part, int parts, int64_t t) {
+    const GatePart& both = part[parts / 2];
+    const bool fused = one_product(both.x, both.h, piece.count);
+    if (!fused && t % steps_at_once(piece.count) == 0) input_products(call, piece, part, parts, t);
+    const int64_t n = piece.alive;
     for (int64_t i = 0; i < n; ++i) {
         const int64_t r = piece.rows[i];
-        float* h = call.output.at(t, r);
-        Cell::forward(call.span(piece), {call.kept.at(t, r), piece.a[i], call.c_of(r), h});
+        piece.c[i] = call.kept.at(t, r);
+        piece.init[i] = call.bias;
+        piece.with[i] = fused ? call.x.at(t, r) : piece.c[i];
+    }
+    for (int i = 0; i < parts; ++i) {
+        const GatePart& p = part[i];
+        if (!p.h.K && !fused) continue;
+        Product product{p.h.K ? piece.a : piece.with, piece.init, piece.c, nullptr, n, p.block * call.c.H};
+        if (p.h.K && p.x.K && fused) product.first_a = piece.with, product.first_w = &p.x;
+        if (p.x.K && !fused) product.init = piece.with;
+        call.multiply_gates(piece, product, p.h.K ? p.h : p.x);
+    }
+    for (int64_t i = 0; i < n; ++i) {
+        float* h = call.output.at(t, piece.rows[i]);
+        Cell::forward(call.span(piece), {piece.c[i], piece.a[i], call.c_of(piece.rows[i]), h});
         piece.a[i] = h;
     }
 }
@@ -136,18 +156,20 @@ template <class Cell>
 int gated_forward(const unrolled_gated& c) {
     GatedCall call(c);
     Scratch& scratch = call.scratch;
+    if (!c.w_hh && Cell::kHidden < Cell::kBlocks) return UNROLLED_BAD_CALL;
     if (const int status = prepare(call, Cell::kGates, Cell::kKept)) return status;
-    const float* w = rotated(scratch, c.w_ih, Cell::kGates, c.H * c.D, Cell::kFirst);
-    if (!w) return UNROLLED_NO_MEMORY;
-    const Panels w_ih = packed(scratch, w, c.D, Cell::kGates * c.H, 1, c.D);
-    const Panels w_hh = packed(scratch, c.w_hh, c.H, Cell::kGates * c.H, 1, c.H);
+    GatePart part[3];
+    const int parts = make_parts<Cell>(call, part);
     if (!scratch.ok()) return UNROLLED_NO_MEMORY;
     add_biases<Cell>(call);
     for (int64_t r = 0; r < c.B; ++r) std::copy_n(call.start(c.c_0, r), c.H, call.c_of(r));
     for (int64_t i = 0; i < call.pieces.count(); ++i)
         for (int64_t j = 0; j < call.pieces.piece[i].count; ++j)
             call.pieces.piece[i].a[j] = call.start(c.h_0, call.pieces.piece[i].rows[j]);
-    walk_steps(call, 0, c.T, 1, [&](Piece& piece, int64_t t) { forward_step<Cell>(call, piece, w_ih, w_hh, t); });
+    walk(
+        call.pieces, call.rows, 0, c.T, 1,
+        [&](Piece& piece, int64_t, int64_t t) { forward_step<Cell>(call, piece, part, parts, t); },
+        [](Piece&, int64_t) {});
     finish_forward(call);
     return UNROLLED_OK;
 }
@@ -166,13 +188,15 @@ struct GatedBackward {
     Places<const float> d_output;
     Places<float> d_x, d_z;
     float *d_h, *d_c;          // (B, H)
-    const float **a[kBlocks];  // of the steps in hand: rows of d_z from each block on,
+    const float **a[kMostBlocks];  // of the steps in hand: rows of d_z from each block on,
     const float **x, **h;      // inputs, states before,
     const float** zeros;       // nothing,
     float** to;                // gradients of inputs
     WeightPart part[3];
     int parts;
     Copies* copies;
+    RowSums sums;              // instead, where the weights are small: then every thread needs only what it made itself
+    Inputs in;
 
     float* d_h_of(const GatedCall& call, int64_t r) const { return d_h + call.rows.order[r] * call.c.H; }
 };
@@ -184,7 +208,6 @@ inline void clear(const Outer& outer) {
 }
 void finish_steps(const GatedCall& call, const GatedBackward& g, int64_t n);
 void first_gradients(GatedCall& call, const GatedBackward& g, int64_t hidden, bool carries);
-void clear_ends(const GatedCall& call);
 
 template <class Cell>
 void set_parts(const GatedCall& call, GatedBackward& g) {
@@ -192,9 +215,21 @@ void set_parts(const GatedCall& call, GatedBackward& g) {
     const int64_t late = Cell::kFirst, early = Cell::kGates - late, H = c.H, first = late * H;  // gates after turning
     g.parts = 0;
     g.part[0] = {{early * H, c.D, c.d_w_ih + first * c.D, c.d_b_ih + first}, g.a[0], g.x};
-    g.part[1] = {{Cell::kGates * H, H, c.d_w_hh, c.d_b_hh}, g.a[Cell::kHidden], g.h};
-    g.parts = 2;
+    g.parts = 1;
+    if (Cell::kHidden < Cell::kBlocks) g.part[g.parts++] = {{Cell::kGates * H, H, c.d_w_hh, c.d_b_hh}, g.a[Cell::kHidden % kMostBlocks], g.h};
     if (late) g.part[g.parts++] = {{first, c.D, c.d_w_ih, c.d_b_ih}, g.a[early], g.x};
+}
+
+template <class Cell>
+void add_up(const GatedCall& call, const RowSums& s) {
+    const unrolled_gated& c = call.c;
+    const int64_t H = c.H, all = Cell::kGates * H, late = Cell::kFirst * H, early = all - late;  // as in set_parts
+    if (s.I_h) s.add_up(s.c, all, 0, all, H, c.d_w_hh);
+    s.add_up(s.c_x, all, 0, early, c.D, c.d_w_ih + late * c.D);
+    s.add_up(s.c_x, all, early, all, c.D, c.d_w_ih);
+    if (s.I_h) s.add_up(s.bias, s.I, s.hidden, s.hidden + all, 1, c.d_b_hh);
+    s.add_up(s.bias, s.I, 0, early, 1, c.d_b_ih + late);
+    s.add_up(s.bias, s.I, early, all, 1, c.d_b_ih);
 }
 
 template <class Cell>
@@ -202,7 +237,7 @@ void backward_step(const GatedCall& call, const GatedBackward& g, Piece& piece, 
     const unrolled_gated& c = call.c;
     const Rows& rows = call.rows;
     int64_t n = 0;
-    for (; n < piece.alive && piece.rows[n] < rows.after(t); ++n) {
+    for (; n < piece.alive && g.w_hh.K && piece.rows[n] < rows.after(t); ++n) {
         piece.a[n] = g.d_z.at(t + 1, piece.rows[n]) + Cell::kHidden * c.H;
         piece.c[n] = g.d_h_of(call, piece.rows[n]);
         piece.init[n] = Cell::kCarries ? piece.c[n] : call.zeros;
@@ -215,8 +250,8 @@ void backward_step(const GatedCall& call, const GatedBackward& g, Piece& piece, 
         Cell::backward(call.span(piece),
                        {call.kept.at(t, r), Cell::carried(call, t, r),
                         c.d_output.data ? g.d_output.at(t, r) : call.zeros, g.d_h + row, g.d_c + row, d_z});
-        if (!piece.leads) continue;
-        for (int64_t block = 0; block < kBlocks; ++block) g.a[block][k] = d_z + block * c.H;
+        if (!piece.leads || g.sums.used()) continue;
+        for (int64_t block = 0; block < Cell::kBlocks; ++block) g.a[block][k] = d_z + block * c.H;
         g.x[k] = call.x.at(t, r);
         g.h[k] = call.before(t, r);
         if (c.d_x.data) g.to[k] = g.d_x.at(t, r);
@@ -227,25 +262,35 @@ template <class Cell>
 int gated_backward(const unrolled_gated& c) {
     GatedCall call(c);
     GatedBackward g{};
-    const bool complete = c.d_w_ih && c.d_w_hh && c.d_b_ih && c.d_b_hh && (c.kept || c.T * c.B == 0);
-    if (!complete) return UNROLLED_BAD_CALL;
-    if (const int status = prepare(call, Cell::kGates, Cell::kKept)) return status;
+    const bool recurs = Cell::kHidden < Cell::kBlocks, complete = c.d_w_ih && c.d_b_ih && (c.kept || c.T * c.B == 0);
+    if (!complete || (recurs && !(c.w_hh && c.d_w_hh && c.d_b_hh))) return UNROLLED_BAD_CALL;
+    g.sums = {Cell::kBlocks * c.H, c.H, c.D, Cell::kHidden * c.H, recurs * Cell::kGates * c.H, Cell::kGates * c.H};
+    g.sums.make(call.scratch, c.T, c.B);
+    if (!call.scratch.ok()) return UNROLLED_NO_MEMORY;
+    if (const int status = prepare(call, Cell::kGates, Cell::kKept, g.sums)) return status;
     const float* w = rotated(call.scratch, c.w_ih, Cell::kGates, c.H * c.D, Cell::kFirst);
     if (!w || !begin_backward(call, g)) return UNROLLED_NO_MEMORY;
-    g.w_ih = packed(call.scratch, w, Cell::kGates * c.H, c.D, c.D, 1);
-    g.w_hh = packed(call.scratch, c.w_hh, Cell::kGates * c.H, c.H, c.H, 1);
+    g.in.w = g.w_ih = packed(call.scratch, w, Cell::kGates * c.H, c.D, c.D, 1);
+    if (recurs) g.w_hh = packed(call.scratch, c.w_hh, Cell::kGates * c.H, c.H, c.H, 1);
     if (!call.scratch.ok()) return UNROLLED_NO_MEMORY;
     set_parts<Cell>(call, g);
     for (int part = 0; part < g.parts; ++part) clear(g.part[part].outer);
+    const auto before = [&](int64_t t, int64_t r) { return call.before(t, r); };
     for (int64_t end = c.T; end > 0;) {
         const int64_t begin = std::max<int64_t>(0, end - g.steps), first = call.rows.offset[begin];
-        walk_steps(call, end - 1, begin - 1, -1,
-                   [&](Piece& piece, int64_t t) { backward_step<Cell>(call, g, piece, t, first); });
-        finish_steps(call, g, call.rows.offset[end] - first);
+        walk(
+            call.pieces, call.rows, end - 1, begin - 1, -1,
+            [&](Piece& piece, int64_t i, int64_t t) {
+                backward_step<Cell>(call, g, piece, t, first);
+                g.sums.add(call.rows, piece, i, t, g.d_z, before, g.in);
+            },
+            [](Piece&, int64_t) {});
+        if (!g.sums.used()) finish_steps(call, g, call.rows.offset[end] - first);
         end = begin;
     }
-    if (c.d_h_0) first_gradients(call, g, Cell::kHidden, Cell::kCarries);
-    clear_ends(call);
+    if (g.sums.used()) add_up<Cell>(call, g.sums);
+    if (c.d_h_0 && recurs) first_gradients(call, g, Cell::kHidden, Cell::kCarries);
+    if (c.d_x.data) clear_ends(call.rows, c.d_x, c.D);
     return call.scratch.ok() ? UNROLLED_OK : UNROLLED_NO_MEMORY;
 }
 

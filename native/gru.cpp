@@ -6,7 +6,7 @@ namespace UNROLLED_ISA_NAME {
 namespace {
 
 struct Gru {
-    static constexpr int64_t kGates = 3, kHidden = 1, kFirst = 2, kKept = 4;  // n, r, z, W_hn h + b_hn
+    static constexpr int64_t kGates = 3, kBlocks = 4, kHidden = 1, kFirst = 2, kKept = 4;  // n, r, z, W_hn h + b_hn
     static constexpr bool kCarries = true;
 
     static const float* carried(const GatedCall& call, int64_t t, int64_t r) { return call.before(t, r); }

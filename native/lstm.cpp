@@ -6,7 +6,7 @@ namespace UNROLLED_ISA_NAME {
 namespace {
 
 struct Lstm {
-    static constexpr int64_t kGates = 4, kHidden = 0, kFirst = 0, kKept = 5;  // kept: i, f, g, o, c
+    static constexpr int64_t kGates = 4, kBlocks = 4, kHidden = 0, kFirst = 0, kKept = 5;  // kept: i, f, g, o, c
     static constexpr bool kCarries = false;
 
     static const float* carried(const GatedCall& call, int64_t t, int64_t r) {

@@ -9,6 +9,8 @@ namespace {
 
 constexpr int64_t kWide = 8;  // panels of b per task, so that copying a pays
 
+}  // namespace
+
 void add_columns(const Outer& outer, const Pairs& pairs, const Part& part, bool add) {
     for (int64_t i = part.i0; i < part.i1; i += kLanes) {
         const int64_t left = part.i1 - i;
@@ -18,6 +20,8 @@ void add_columns(const Outer& outer, const Pairs& pairs, const Part& part, bool 
         store_some(outer.sums + i, before + ((sum[0] + sum[1]) + (sum[2] + sum[3])), left);
     }
 }
+
+namespace {
 
 // The columns of a, tile by tile, in the order in which tiles read them.
 void copy_a(const Copies& copies, const Pairs& pairs, const Part& part) {
@@ -42,16 +46,17 @@ void copy_b(const Copies& copies, const Pairs& pairs, int64_t j, int64_t left) {
 }  // namespace
 
 Copies::Copies(Scratch& scratch, int64_t columns) {
-    a = scratch.take<float>((std::min(columns, kTall) + kRows - 1) / kRows * kTile);
+    a = scratch.take<float>((columns + kRows - 1) / kRows * kTile);
     b = scratch.take<float>(kDepth * kPanel);
     at_a = scratch.take<const float*>(kDepth);
     at_b = scratch.take<const float*>(kDepth);
     for (int64_t k = 0; scratch.ok() && k < kDepth; ++k) at_a[k] = a + k * kRows, at_b[k] = b + k * kPanel;
 }
 
-void add_block(const Outer& outer, const Copies& copies, const Pairs& pairs, const Part& part, bool add) {
+void add_block(const Outer& outer, const Copies& copies, const Pairs& pairs, const Part& part, bool add,
+               bool copied) {
     const bool tall = part.i1 - part.i0 > 64;
-    if (tall) copy_a(copies, pairs, part);
+    if (tall && !copied) copy_a(copies, pairs, part);
     for (int64_t p = part.p0; p < part.p1; ++p) {
         const int64_t j = p * kPanel, left = outer.J - j;
         const bool copy = outer.J > 2 * kPanel || (left < kPanel && left != kLanes);

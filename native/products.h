@@ -54,8 +54,11 @@ struct Part {
     int64_t i0, i1, p0, p1;
 };
 
-// Adds at most kDepth pairs of rows to a part of c, or puts them there.
-void add_block(const Outer& outer, const Copies& copies, const Pairs& pairs, const Part& part, bool add);
+// Adds at most kDepth pairs of rows to a part of c, or puts them there. `copied`: the last call had the same a.
+void add_block(const Outer& outer, const Copies& copies, const Pairs& pairs, const Part& part, bool add,
+               bool copied = false);
+// The same for sums.
+void add_columns(const Outer& outer, const Pairs& pairs, const Part& part, bool add);
 
 // All of c from n rows of a, contiguous, and of b, by address. Each thread has elements of c of its own; the sum is
 // cut into blocks of kDepth rows, the same for any number of threads. False where memory is short.

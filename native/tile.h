@@ -45,13 +45,16 @@ inline void pack(const Panels& panels, int64_t p, const float* w, int64_t down, 
     }
 }
 
-// Rows of a product c = finish(init + a W), each by its address. `with` is what Finish looks at.
+// Rows of a product c = finish(init + first_a first_W + a W), each by its address. `with` is what Finish looks at.
 struct Product {
     const float* const* a;
     const float* const* init;
     float* const* c;
     const float* const* with;
     int64_t rows;
+    int64_t shift = 0;                      // columns of init and c to leave out
+    const float* const* first_a = nullptr;  // with as many columns of its own W, both K together at most kDepth
+    const Panels* first_w = nullptr;
 };
 
 struct Plain {
@@ -67,26 +70,19 @@ void finish_edge(const Product& product, int64_t row, int64_t column, int64_t co
         for (int v = 0; v < V; ++v) {
             const int64_t at = column + v * kLanes, left = columns - at;
             const Vector look = Finish::kLooks && last ? load_some(product.with[row + r] + at, left) : Vector{};
-            store_some(product.c[row + r] + at, last ? Finish::apply(sum[r][v], look) : sum[r][v], left);
+            store_some(product.c[row + r] + product.shift + at, last ? Finish::apply(sum[r][v], look) : sum[r][v], left);
         }
 }
 
-// R rows of V vectors, the first of them at the beginning of panel p.
-template <class Finish, int R, int V>
-void tile(const Product& product, int64_t row, const Panels& w, int64_t p, int64_t k0, int64_t k1) {
-    const int64_t column = p * kPanel, step = w.K * kPanel;
-    const bool whole = w.N - column >= V * kLanes, last = k1 == w.K;
+// Adds to R rows of V vectors, the first of them at the beginning of panel p, their products for k in [k0, k1).
+template <int R, int V>
+inline __attribute__((always_inline)) void accumulate(Vector (&sum)[R][V], const float* const* rows, const Panels& w,
+                                                      int64_t p, int64_t k0, int64_t k1) {
+    const int64_t step = w.K * kPanel;
     const float* panel = w.at(p);
     const float* a[R];
-    Vector sum[R][V];
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-        a[r] = product.a[row + r];
-        const float* from = (k0 == 0 ? product.init[row + r] : product.c[row + r]) + column;
-#pragma GCC unroll 8
-        for (int v = 0; v < V; ++v)
-            sum[r][v] = whole ? load(from + v * kLanes) : load_some(from + v * kLanes, w.N - column - v * kLanes);
-    }
+    for (int r = 0; r < R; ++r) a[r] = rows[r];
     for (int64_t k = k0; k < k1; ++k) {
         Vector wk[V];
 #pragma GCC unroll 8
@@ -98,6 +94,22 @@ void tile(const Product& product, int64_t row, const Panels& w, int64_t p, int64
             for (int v = 0; v < V; ++v) sum[r][v] = fma(ak, wk[v], sum[r][v]);
         }
     }
+}
+
+template <class Finish, int R, int V>
+void tile(const Product& product, int64_t row, const Panels& w, int64_t p, int64_t k0, int64_t k1) {
+    const int64_t column = p * kPanel, to = product.shift + column;
+    const bool whole = w.N - column >= V * kLanes, last = k1 == w.K;
+    Vector sum[R][V];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+        const float* from = (k0 == 0 ? product.init[row + r] : product.c[row + r]) + to;
+#pragma GCC unroll 8
+        for (int v = 0; v < V; ++v)
+            sum[r][v] = whole ? load(from + v * kLanes) : load_some(from + v * kLanes, w.N - column - v * kLanes);
+    }
+    if (product.first_w) accumulate(sum, product.first_a + row, *product.first_w, p, 0, product.first_w->K);
+    accumulate(sum, product.a + row, w, p, k0, k1);
     if (!whole || !last) {
         Vector copy[R][V];
 #pragma GCC unroll 8
@@ -110,9 +122,8 @@ void tile(const Product& product, int64_t row, const Panels& w, int64_t p, int64
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
         for (int v = 0; v < V; ++v) {
-            const int64_t at = column + v * kLanes;
-            const Vector look = Finish::kLooks ? load(product.with[row + r] + at) : Vector{};
-            store(product.c[row + r] + at, Finish::apply(sum[r][v], look));
+            const Vector look = Finish::kLooks ? load(product.with[row + r] + column + v * kLanes) : Vector{};
+            store(product.c[row + r] + to + v * kLanes, Finish::apply(sum[r][v], look));
         }
 }
 
@@ -131,6 +142,11 @@ int64_t tiles(int rows, const Product& product, int64_t row, const Panels& w, in
     if (w.N - p * kPanel > kLanes) tile<Finish, R, 2>(product, row, w, p, k0, k1);
     else tile<Finish, R, 1>(product, row, w, p, k0, k1);
     return p + 1;
+}
+
+// Whether two products can be one: then the sums stay in registers from the first to the second.
+inline bool one_product(const Panels& first, const Panels& w, int64_t rows) {
+    return first.K + w.K <= kDepth && rows >= 2 * kRows;
 }
 
 // c = finish(init + a W) for panels [begin, end) of W.

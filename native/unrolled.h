@@ -70,7 +70,8 @@ typedef struct {
 } unrolled_elman;
 
 /* The LSTM (G = 4; gates i, f, g, o) and the GRU (G = 3; gates r, z, n, the reset gate applied after the recurrent
-   product), with torch's weights: forward, and its gradient. `kept` is what the backward call reads. */
+   product), with torch's weights: forward, and its gradient. `kept` is what the backward call reads. The minGRU (G = 2;
+   gates z, n) has neither w_hh nor b_hh. */
 typedef struct {
     int64_t size;
     int64_t T, B, D, H;
@@ -84,7 +85,7 @@ typedef struct {
 
     /* Forward. */
     unrolled_steps output; /* (T, B, H), zero past the end of a row */
-    float* kept;           /* (T * B, 5 H), GRU 4 H, in an order of the engine's own; null where no gradient is wanted */
+    float* kept;           /* (T * B, 5 H), GRU 4 H, minGRU 2 H, in an order of the engine's own; null where no gradient is wanted */
     float *h_n, *c_n;      /* (B, H); read by no backward call */
 
     /* Backward: gradients in, gradients out. Of the first, null is zero; of d_x, d_h_0, d_c_0 it is not wanted. */
@@ -93,6 +94,17 @@ typedef struct {
     unrolled_steps d_x;          /* (T, B, D) */
     float *d_w_ih, *d_w_hh, *d_b_ih, *d_b_hh, *d_h_0, *d_c_0;
 } unrolled_gated;
+
+/* h_t = a_t h_(t-1) + b_t for N numbers side by side, and its gradient. (T, N) each, h_0 and d_h_0 (N); all but `b`
+   are read by the backward call too. */
+typedef struct {
+    int64_t size;
+    int64_t T, N;
+    const float *a, *b, *h_0;
+    float* h;
+    const float* d_h;
+    float *d_a, *d_b, *d_h_0;
+} unrolled_scan;
 
 /* table = embedding w_ih^T + bias, (V, H). */
 typedef struct {
@@ -137,6 +149,10 @@ UNROLLED_API int unrolled_lstm_forward(const unrolled_gated* call);
 UNROLLED_API int unrolled_lstm_backward(const unrolled_gated* call);
 UNROLLED_API int unrolled_gru_forward(const unrolled_gated* call);
 UNROLLED_API int unrolled_gru_backward(const unrolled_gated* call);
+UNROLLED_API int unrolled_mingru_forward(const unrolled_gated* call);
+UNROLLED_API int unrolled_mingru_backward(const unrolled_gated* call);
+UNROLLED_API int unrolled_scan_forward(const unrolled_scan* call);
+UNROLLED_API int unrolled_scan_backward(const unrolled_scan* call);
 UNROLLED_API int unrolled_input_table(const unrolled_table* call);
 UNROLLED_API int unrolled_rmsprop_update(const unrolled_rmsprop* call);
 

@@ -27,6 +27,15 @@ Places<T> strided(Scratch& scratch, const Rows& rows, T* data, int64_t time, int
     return p;
 }
 
+// Zeros where row r, or any row, has no step any more.
+inline void clear_end(const Rows& rows, int64_t r, const unrolled_steps& to, int64_t width) {
+    for (int64_t t = rows.begin[r] + rows.steps[r]; t < rows.T; ++t)
+        std::fill_n(to.data + t * to.time + rows.order[r] * to.row, width, 0.0f);
+}
+inline void clear_ends(const Rows& rows, const unrolled_steps& to, int64_t width) {
+    for (int64_t r = 0; r < rows.B; ++r) clear_end(rows, r, to, width);
+}
+
 // Our own layout, vectors of H: only the steps that exist, one after the other; or only the `last` ones of each row.
 inline Places<float> compact(Scratch& scratch, const Rows& rows, float* data, int64_t H, int64_t last = 0) {
     const Places<float> p{data, scratch.take<int64_t>(rows.T), scratch.take<int64_t>(rows.B)};
@@ -111,14 +120,14 @@ inline Pieces make_pieces(Scratch& scratch, const Rows& rows, int64_t work, int6
     return pieces;
 }
 
-// Walks all pieces through steps first, first + stride, ...: step(piece, its number, t), then finish(piece, its
-// number). Those that split units wait for each other after every step.
+// Walks all pieces through steps first, first + stride, ..., before `last`: step(piece, its number, t), then
+// finish(piece, its number). Those that split units wait for each other after every step.
 template <class Step, class Finish>
-void walk(const Pieces& pieces, const Rows& rows, int64_t first, int64_t stride, const Step& step,
+void walk(const Pieces& pieces, const Rows& rows, int64_t first, int64_t last, int64_t stride, const Step& step,
           const Finish& finish) {
     Barrier barrier(pieces.count());
     parallel(pieces.count(), [&](int64_t begin, int64_t end) {
-        for (int64_t t = first; t >= 0 && t < rows.T; t += stride) {
+        for (int64_t t = first; t != last; t += stride) {
             for (int64_t i = begin; i < end; ++i) {
                 pieces.piece[i].come_to(rows, t);
                 step(pieces.piece[i], i, t);

@@ -26,7 +26,7 @@ struct Values {
 
 struct Case {
     explicit Case(Random& random)
-        : lstm(random.chance(50)), reverse(random.chance(40)), has_lengths(random.chance(60)), T(random.whole(1, 12)),
+        : lstm(random.chance(50)), reverse(random.chance(40)), has_lengths(random.chance(60)), T(random.chance(25) ? random.whole(30, 90) : random.whole(1, 12)),
           B(random.whole(1, 20)), D(random.whole(1, 37)), H(random.chance(15) ? 64 : random.whole(1, 50)),
           gates(lstm ? 4 : 3), row(H + random.whole(0, 3)), time(B * row + random.whole(0, 3)), lengths(B, T),
           in(T, B, D, H, gates), output((T - 1) * time + (B - 1) * row + H, kUntouched), kept(T * B * (lstm ? 5 : 4) * H),
