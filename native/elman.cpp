@@ -10,22 +10,6 @@ namespace unrolled {
 namespace UNROLLED_ISA_NAME {
 namespace {
 
-struct Tanh : Plain {
-    static Vector apply(Vector z, Vector) { return tanh(z); }
-};
-struct Relu : Plain {
-    static Vector apply(Vector z, Vector) { return maximum(Vector{}, z); }
-};
-// d z from d h and h.
-struct TanhSlope {
-    static constexpr bool kLooks = true;
-    static Vector apply(Vector d, Vector h) { return d * (fill(1.0f) - h * h); }
-};
-struct ReluSlope {
-    static constexpr bool kLooks = true;
-    static Vector apply(Vector d, Vector h) { return h <= Vector{} ? Vector{} : d; }
-};
-
 struct Call {
     unrolled_elman c;
     Scratch scratch;

@@ -57,9 +57,25 @@ struct Product {
     const Panels* first_w = nullptr;
 };
 
+// What is done to sums before they are stored.
 struct Plain {
     static constexpr bool kLooks = false;
     static Vector apply(Vector z, Vector) { return z; }
+};
+struct Tanh : Plain {
+    static Vector apply(Vector z, Vector) { return tanh(z); }
+};
+struct Relu : Plain {
+    static Vector apply(Vector z, Vector) { return maximum(Vector{}, z); }
+};
+// d z from d h and h.
+struct TanhSlope {
+    static constexpr bool kLooks = true;
+    static Vector apply(Vector d, Vector h) { return d * (fill(1.0f) - h * h); }
+};
+struct ReluSlope {
+    static constexpr bool kLooks = true;
+    static Vector apply(Vector d, Vector h) { return h <= Vector{} ? Vector{} : d; }
 };
 
 // What a tile does at its edge: columns beyond the last are neither read nor written.
