@@ -36,7 +36,7 @@ bool can_be_followed(const Call& call) {
     const unrolled_elman& c = call.c;
     if (c.size != sizeof c || c.T < 0 || c.B < 0 || c.H < 1 || c.V < 0 || c.T * c.B >= INT32_MAX) return false;
     const bool input = call.reads_tokens() ? c.tokens != nullptr : c.x.data && c.w_ih && c.D > 0;
-    return c.w_hh && (input || c.T * c.B == 0);
+    return c.w_hh && !(c.packed && call.reads_tokens()) && (input || c.T * c.B == 0);
 }
 
 // Everything that forward and backward have in common.
@@ -44,8 +44,7 @@ int prepare(Call& call, bool forward) {
     const unrolled_elman& c = call.c;
     Scratch& scratch = call.scratch;
     if (!can_be_followed(call)) return UNROLLED_BAD_CALL;
-    for (int64_t b = 0; c.lengths && b < c.B; ++b)
-        if (c.lengths[b] < 0 || c.lengths[b] > c.T) return UNROLLED_BAD_LENGTH;
+    if (const int status = check_lengths(c.T, c.B, c.lengths, c.packed)) return status;
     int64_t* begins = nullptr;
     if (call.reads_tokens()) {
         if (forward) call.met = scratch.zeros<uint8_t>(c.V);
@@ -55,6 +54,7 @@ int prepare(Call& call, bool forward) {
     }
     call.zeros = scratch.zeros<float>(std::max(c.H, c.D));
     if (!arrange(call.rows, c.T, c.B, c.lengths, begins, scratch)) return UNROLLED_NO_MEMORY;
+    call.rows.packed = c.packed;
     if (call.rows.starts_late() && forward) call.met[c.prefix_token] = 1;
     call.x = strided<const float>(scratch, call.rows, c.x.data, c.x.time, c.x.row, c.reverse);
     call.tokens = strided(scratch, call.rows, c.tokens, c.token_time, c.token_row, c.reverse);

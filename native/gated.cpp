@@ -34,9 +34,9 @@ int prepare(GatedCall& call, int64_t gates, int64_t kept_blocks, const RowSums& 
     unrolled_gated& c = call.c;
     Scratch& scratch = call.scratch;
     if (!can_be_followed(c)) return UNROLLED_BAD_CALL;
-    for (int64_t b = 0; c.lengths && b < c.B; ++b)
-        if (c.lengths[b] < 0 || c.lengths[b] > c.T) return UNROLLED_BAD_LENGTH;
+    if (const int status = check_lengths(c.T, c.B, c.lengths, c.packed)) return status;
     if (!arrange(call.rows, c.T, c.B, c.lengths, nullptr, scratch)) return UNROLLED_NO_MEMORY;
+    call.rows.packed = c.packed;
     const bool whole = c.H % kPanel || sums.used();
     call.pieces = make_pieces(scratch, call.rows, gates * c.H * (c.H + c.D), whole ? 1 : c.H, sums.together);
     call.zeros = scratch.zeros<float>(std::max(c.H, c.D));

@@ -25,6 +25,7 @@ struct Rows {
     int64_t* steps;   // (B,) how many
     int64_t* active;  // (T + 2,) alive rows; none at T
     int64_t* offset;  // (T + 1,) alive rows of all steps before
+    bool packed;      // the caller's arrays hold only the steps that exist, in our order, one after the other
 
     bool starts_late() const { return shared > 0; }
     // Where the state (or its gradient) of row r at step t stands among all `total` of them.
@@ -38,7 +39,7 @@ struct Rows {
 inline bool arrange(Rows& rows, int64_t T, int64_t B, const int64_t* lengths, const int64_t* begins,
                     Scratch& scratch) {
     rows = Rows{T, B, 0, 0, scratch.take<int32_t>(B), scratch.take<int64_t>(B), scratch.take<int64_t>(B),
-                scratch.zeros<int64_t>(T + 2), scratch.take<int64_t>(T + 1)};
+                scratch.zeros<int64_t>(T + 2), scratch.take<int64_t>(T + 1), false};
     int64_t* place = scratch.zeros<int64_t>(T + 2);
     if (!scratch.ok()) return false;
     const auto steps = [&](int64_t b) { return (lengths ? lengths[b] : T) - (begins ? begins[b] : 0); };
@@ -60,6 +61,15 @@ inline bool arrange(Rows& rows, int64_t T, int64_t B, const int64_t* lengths, co
     }
     rows.offset[T] = rows.total;
     return true;
+}
+
+// What is wrong with the lengths, if anything is. Those of packed rows must not increase.
+inline int check_lengths(int64_t T, int64_t B, const int64_t* lengths, bool packed) {
+    if (packed && !lengths) return UNROLLED_BAD_CALL;
+    for (int64_t b = 0; lengths && b < B; ++b)
+        if (lengths[b] < 0 || lengths[b] > T || (packed && b > 0 && lengths[b] > lengths[b - 1]))
+            return UNROLLED_BAD_LENGTH;
+    return UNROLLED_OK;
 }
 
 // Threads that split one row's units wait for each other after every step. `arrive` counts parts, not threads,

@@ -42,6 +42,7 @@ typedef struct {
     int64_t size; /* sizeof(unrolled_elman) */
     int64_t T, B, D, H, V;
     int32_t activation, reverse, prefix_token; /* prefix_token -1: nothing is shared */
+    int32_t packed; /* as below; with x only */
 
     unrolled_steps x;         /* (T, B, D) */
     const int32_t* tokens;    /* (T, B) */
@@ -76,6 +77,7 @@ typedef struct {
     int64_t size;
     int64_t T, B, D, H;
     int32_t reverse;
+    int32_t packed; /* x, output, d_output, d_x hold of each step only the rows that have it, longest first */
 
     unrolled_steps x;         /* (T, B, D) */
     const float *w_ih, *w_hh; /* (G H, D), (G H, H) */

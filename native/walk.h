@@ -6,30 +6,35 @@
 namespace unrolled {
 namespace UNROLLED_ISA_NAME {
 
-// Vectors for (step, row): data + step[t] + row[r], rows in the engine's order.
+// Vectors for (step, row): data + step[t] + row[r], rows in the engine's order; where a row is read from its end,
+// step[end[r] - t].
 template <class T>
 struct Places {
     T* data = nullptr;
     int64_t* step = nullptr;
     int64_t* row = nullptr;
-    T* at(int64_t t, int64_t r) const { return data + step[t] + row[r]; }
+    int64_t* end = nullptr;
+    T* at(int64_t t, int64_t r) const { return data + step[end ? end[r] - t : t] + row[r]; }
 };
 
-// The caller's layout; backwards in time when that is how the call reads.
+// The caller's layout, or only its steps that exist; backwards in time when that is how the call reads.
 template <class T>
 Places<T> strided(Scratch& scratch, const Rows& rows, T* data, int64_t time, int64_t row, bool reverse) {
     if (!data) return {};
-    const Places<T> p{data, scratch.take<int64_t>(rows.T), scratch.take<int64_t>(rows.B)};
+    Places<T> p{data, scratch.take<int64_t>(rows.T), scratch.take<int64_t>(rows.B)};
+    if (reverse) p.end = scratch.take<int64_t>(rows.B);
     if (!scratch.ok()) return p;
-    for (int64_t t = 0; t < rows.T; ++t) p.step[t] = reverse ? -t * time : t * time;
-    for (int64_t r = 0; r < rows.B; ++r)
-        p.row[r] = rows.order[r] * row + (reverse ? (rows.steps[r] - 1) * time : 0);
+    for (int64_t t = 0; t < rows.T; ++t) p.step[t] = rows.packed ? rows.offset[t] * row : t * time;
+    for (int64_t r = 0; r < rows.B; ++r) {
+        p.row[r] = rows.order[r] * row;
+        if (reverse) p.end[r] = rows.steps[r] - 1;
+    }
     return p;
 }
 
 // Zeros where row r, or any row, has no step any more.
 inline void clear_end(const Rows& rows, int64_t r, const unrolled_steps& to, int64_t width) {
-    for (int64_t t = rows.begin[r] + rows.steps[r]; t < rows.T; ++t)
+    for (int64_t t = rows.begin[r] + rows.steps[r]; t < rows.T && !rows.packed; ++t)
         std::fill_n(to.data + t * to.time + rows.order[r] * to.row, width, 0.0f);
 }
 inline void clear_ends(const Rows& rows, const unrolled_steps& to, int64_t width) {
@@ -64,7 +69,7 @@ inline bool multiply_steps(Scratch& scratch, const Rows& rows, const Places<floa
             init[i] = zeros;
             at[i] = c.at(t, r);
         }
-        for (int64_t r = rows.active[t]; r < rows.B; ++r)
+        for (int64_t r = rows.active[t]; r < rows.B && !rows.packed; ++r)
             std::fill_n(to.data + t * to.time + rows.order[r] * to.row, w.N, 0.0f);
     });
     multiply_all<Plain>({from, init, at, nullptr, rows.total}, w);

@@ -271,11 +271,13 @@ def test_torch_compile_takes_a_whole_module() -> None:
 def test_the_fake_implementations_tell_the_shapes() -> None:
     tensors, lengths = Case(6, 3, 4, 5, h_0=True, ragged=True).inputs()
     weights = [tensors[name].detach() for name in ("w_ih", "w_hh", "b", "h_0")]
-    given = (tensors["x"].detach(), *weights, lengths, "tanh", True)
-    torch.library.opcheck(torch.ops.unrolled.elman.default, given)
-    output, h_n = torch.ops.unrolled.elman(*given)
+    plan = ("rnn_tanh", 1, 1, 1, True)
+    given = (tensors["x"].detach(), lengths, [weights[3][None]], [], weights[:3], *plan)
+    torch.library.opcheck(torch.ops.unrolled.recurrent.default, (*given, True))
+    output, h_n = torch.ops.unrolled.recurrent(*given, True)
     torch.library.opcheck(
-        torch.ops.unrolled.elman_backward.default, (*given, output, output, h_n, True, True)
+        torch.ops.unrolled.recurrent_backward.default,
+        (*given, [output], [], output, h_n, None, True, True, False),
     )
     tokens, embedding = tokens_of(Case(6, 3, 4, 5))
     given = (tokens, embedding, *weights[:3], None, None, "tanh", 0)
@@ -305,9 +307,15 @@ def test_what_the_engine_does_not_take_is_refused_with_the_reason() -> None:
         )
 
 
-def test_a_second_derivative_is_refused() -> None:
-    tensors, _ = Case(3, 2, 4, 5).inputs()
-    output, _ = torch_ops.elman(**tensors)
-    (first,) = torch.autograd.grad((output * output).sum(), tensors["x"], create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        first.sum().backward()
+def test_second_derivatives_are_torchs() -> None:
+    case = Case(4, 3, 4, 5, h_0=True, ragged=True)
+    found = []
+    for run in (torch_ops.elman, parity.torch_rnn):
+        tensors, lengths = case.inputs()
+        output, h_n = run(**tensors, lengths=lengths)
+        first = torch.autograd.grad(
+            (output * output).sum() + h_n.sum(), list(tensors.values()), create_graph=True
+        )
+        found.append(torch.autograd.grad(sum((g * g).sum() for g in first), list(tensors.values())))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)

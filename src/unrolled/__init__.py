@@ -37,6 +37,12 @@ if TYPE_CHECKING:
     from .network import Network as Network
     from .network import Pooling as Pooling
     from .network import SimpleRNN as SimpleRNN
+    from .patch import PatchReport as PatchReport
+    from .patch import patch_report as patch_report
+    from .patch import patch_torch as patch_torch
+    from .patch import torch_is_patched as torch_is_patched
+    from .patch import torch_patched as torch_patched
+    from .patch import unpatch_torch as unpatch_torch
     from .sequential import Sequential as Sequential
     from .timeseries import EventDetector as EventDetector
     from .timeseries import Forecaster as Forecaster
@@ -64,11 +70,19 @@ _ROOMS = {
     "explain": ("Influence",),
     "kernels": ("Stepper",),
     "network": ("Dense", "Dropout", "Embedding", "GRU", "LSTM", "Network", "Pooling", "SimpleRNN"),
+    "patch": (
+        "PatchReport",
+        "patch_report",
+        "patch_torch",
+        "torch_is_patched",
+        "torch_patched",
+        "unpatch_torch",
+    ),
     "sequential": ("Sequential",),
     "timeseries": ("EventDetector", "Forecaster"),
 }
 _WHERE = {name: room for room, names in _ROOMS.items() for name in names} | {"load": "bundle"}
-_MODULES = ("data", "datasets", "evaluate", "explain", "kernels", "metrics", "recipe", "report", "train")
+_MODULES = ("data", "datasets", "evaluate", "explain", "kernels", "metrics", "nn", "patch", "recipe", "report", "train")
 
 __all__ = [*_WHERE, *_MODULES, "__version__"]  # noqa: PLE0604 - all of them strings
 

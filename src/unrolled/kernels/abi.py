@@ -23,7 +23,7 @@ class Elman(ctypes.Structure):
 
     _fields_ = [
         *((name, c_int64) for name in ("size", "T", "B", "D", "H", "V")),
-        *((name, c_int32) for name in ("activation", "reverse", "prefix_token")),
+        *((name, c_int32) for name in ("activation", "reverse", "prefix_token", "packed")),
         ("x", Steps),
         ("tokens", c_void_p),
         ("token_time", c_int64),
@@ -45,6 +45,7 @@ class Gated(ctypes.Structure):
     _fields_ = [
         *((name, c_int64) for name in ("size", "T", "B", "D", "H")),
         ("reverse", c_int32),
+        ("packed", c_int32),
         ("x", Steps),
         *((name, c_void_p) for name in ("w_ih", "w_hh", "b_ih", "b_hh", "h_0", "c_0", "lengths")),
         ("output", Steps),

@@ -1,7 +1,6 @@
-"""The LSTM and the GRU as torch operators: differentiable, and opaque to torch.compile.
+"""One layer of an LSTM or a GRU on tensors: differentiable, and opaque to torch.compile.
 
-The operators are `torch.ops.unrolled.gated` and `gated_backward`, wrapped in an `autograd.Function`. Tensors are
-float32 on the CPU: ask `kernels.supports` before.
+Tensors are float32 on the CPU: ask `kernels.supports` before.
 """
 
 from __future__ import annotations
@@ -10,10 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from . import gated
-from .torch_ops import TORCH, _differentiated, _last_axis, _run, _taken
+from .recurrent_ops import Plan, recurrent
+from .torch_ops import taken
 
 
 def lstm(
@@ -60,81 +59,13 @@ def gru(
 
 def _apply(cell: str, x: Tensor, given: tuple[Tensor | None, ...], reverse: bool) -> Any:
     *floats, lengths = given
-    ready = [None if tensor is None else _taken(tensor).contiguous() for tensor in floats]
-    lengths = None if lengths is None else lengths.to("cpu", torch.int64).contiguous()
-    weights = gated.Weights(*ready, *[lengths])
+    weights = gated.Weights(*(None if tensor is None else taken(tensor) for tensor in floats), lengths)
     gated.check(cell, tuple(x.shape), weights)
-    arguments = (_last_axis(_taken(x)), *weights, cell, reverse)
-    if _differentiated(x, *given[:-1]):
-        return _Gated.apply(*arguments)
-    return _run(_gated, *arguments, False)
-
-
-def _gated(x: Tensor, *given: Any) -> list[Tensor]:
-    """The states, then with `keep` what the backward pass reads."""
-    *weights, cell, reverse, keep = given
-    states, kept = gated.forward(TORCH, cell, x, gated.Weights(*weights), reverse=reverse, keep=keep)
-    return [tensor for tensor in (*states, kept) if tensor is not None]
-
-
-def _gated_backward(x: Tensor, *given: Any) -> list[Tensor]:
-    """Weights first, then those that are wanted of x, h_0, c_0."""
-    *weights, cell, reverse, output, kept, d_output, d_h_n, d_c_n, want_x, want_h_0, want_c_0 = given
-    found = gated.backward(
-        TORCH, cell, x, gated.Weights(*weights), (output, kept), gated.States(d_output, d_h_n, d_c_n),
-        reverse=reverse, wanted=(want_x, want_h_0, want_c_0),
-    )  # fmt: skip
-    return [tensor for tensor in found if tensor is not None]
-
-
-class _Gated(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, *given: Any) -> Any:
-        *states, kept = _run(_gated, *given, True)
-        ctx.save_for_backward(*given[:8], states[0], kept)
-        ctx.options = given[8:]
-        ctx.set_materialize_grads(False)
-        return tuple(states)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, d_output: Tensor | None, *d_last: Tensor | None) -> Any:
-        wanted = [ctx.needs_input_grad[i] for i in (0, 5, 6)]
-        d_last = tuple(None if d is None else d.contiguous() for d in d_last)
-        w_ih, w_hh, b_ih, b_hh, *more = _run(
-            _gated_backward, *ctx.saved_tensors[:8], *ctx.options, *ctx.saved_tensors[8:],
-            None if d_output is None else _last_axis(d_output), *(*d_last, None)[:2], *wanted,
-        )  # fmt: skip
-        x, h_0, c_0 = (more.pop(0) if want else None for want in wanted)
-        has_bias = [given is not None for given in ctx.saved_tensors[3:5]]
-        biases = [d if there else None for d, there in zip((b_ih, b_hh), has_bias, strict=True)]
-        return x, w_ih, w_hh, *biases, h_0, c_0, None, None, None
-
-
-def _fake_gated(x: Tensor, w_ih: Tensor, w_hh: Tensor, *given: Any) -> list[Tensor]:
-    cell, _, keep = given[-3:]
-    (steps, batch, _), hidden = x.shape, w_hh.shape[1]
-    last = [(batch, hidden)] * len(gated.STATES[cell])
-    kept = [(steps * batch, gated.KEPT[cell] * hidden)] * keep
-    return [x.new_empty(size) for size in [(steps, batch, hidden), *last, *kept]]
-
-
-def _fake_gated_backward(x: Tensor, w_ih: Tensor, w_hh: Tensor, *given: Any) -> list[Tensor]:
-    state = (x.shape[1], w_hh.shape[1])
-    more = [size for size, want in zip((x.shape, state, state), given[-3:], strict=True) if want]
-    return [x.new_empty(size) for size in (w_ih.shape, w_hh.shape, w_hh.shape[:1], w_hh.shape[:1], *more)]
-
-
-_GIVEN = (
-    "Tensor x, Tensor w_ih, Tensor w_hh, Tensor? b_ih, Tensor? b_hh, Tensor? h_0, Tensor? c_0, Tensor? lengths, "
-    "str cell, bool reverse"
-)
-_library = torch.library.Library("unrolled", "FRAGMENT")
-for _schema, _function, _fake in (
-    (f"gated({_GIVEN}, bool keep) -> Tensor[]", _gated, _fake_gated),
-    (f"gated_backward({_GIVEN}, Tensor output, Tensor kept, Tensor? d_output, Tensor? d_h_n, Tensor? d_c_n, "
-     "bool want_x, bool want_h_0, bool want_c_0) -> Tensor[]", _gated_backward, _fake_gated_backward),
-):  # fmt: skip
-    _name = _library.define(_schema)
-    _library.impl(_name, _function, "CPU")
-    torch.library.register_fake(f"unrolled::{_name}", _fake, lib=_library)
+    matrices, (b_ih, b_hh, *states), lengths = weights[:2], weights[2:6], weights.lengths
+    some = b_hh if b_ih is None else b_ih
+    biases = [] if some is None else [torch.zeros_like(some) if b is None else b for b in (b_ih, b_hh)]
+    lengths = None if lengths is None else lengths.to("cpu", torch.int64).contiguous()
+    plan = Plan(cell, biases=len(biases), reverse=reverse)
+    first = [state[None] for state in states if state is not None]
+    output, *last = recurrent(plan, taken(x), first, [*matrices, *biases], lengths)
+    return output, *(state[0] for state in last)

@@ -6,15 +6,15 @@ The operators stand in `torch.ops.unrolled`, each with a fake implementation (sh
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..errors import UsageError
 from . import native, supports
+from .recurrent_ops import Plan, define, differentiated, last_axis, recurrent, run
 
 TORCH = native.Arrays(
     torch.empty, lambda shape: torch.empty(shape, dtype=torch.int64), Tensor.data_ptr, Tensor.stride
@@ -46,8 +46,11 @@ def elman(
     """
     weights = _ready(w_ih, w_hh, b, h_0, lengths)
     native.check(tuple(x.shape), "x (T, B, D)", weights, nonlinearity)
-    given = (_last_axis(_taken(x)), *weights, nonlinearity, reverse)
-    return _Elman.apply(*given) if _differentiated(x, *weights) else _run(_elman, *given)
+    plan = Plan(f"rnn_{nonlinearity}", biases=int(b is not None), reverse=reverse)
+    given = [tensor for tensor in weights[:3] if tensor is not None]
+    first = [] if weights.h_0 is None else [weights.h_0[None]]
+    output, h_n = recurrent(plan, taken(x), first, given, weights.lengths)
+    return output, h_n[0]
 
 
 def elman_tokens(
@@ -75,19 +78,18 @@ def elman_tokens(
     native.check((*tokens.shape, embedding.shape[-1]), "tokens (T, B)", weights, nonlinearity)
     if h_0 is not None and h_0.requires_grad:
         prefix_token = -1  # the gradient of each row's own h_0 needs its own way back
-    differentiated = _differentiated(embedding, *weights)
     given = (
-        tokens.to(torch.int32), _taken(embedding).contiguous(), *weights,
+        tokens.to(torch.int32), taken(embedding).contiguous(), *weights,
         nonlinearity, prefix_token, return_sequences,
     )  # fmt: skip
-    if differentiated:
+    if differentiated(embedding, *weights):
         h_n, *kept = _Tokens.apply(*given, sparse and not torch.compiler.is_compiling())
     else:
-        h_n, *kept = _run(_tokens, *given, False)
+        h_n, *kept = run(_tokens, *given, False)
     return (kept[0] if return_sequences else None), h_n
 
 
-def _taken(tensor: Tensor) -> Tensor:
+def taken(tensor: Tensor) -> Tensor:
     """The tensor; raises UsageError with the reason if the engine does not take it."""
     if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
         raise UsageError(supports("elman", dtype=tensor.dtype, device=tensor.device.type).reason)
@@ -96,55 +98,25 @@ def _taken(tensor: Tensor) -> Tensor:
 
 def _ready(*given: Tensor | None) -> native.Weights:
     *weights, lengths = given
-    ready: list[Any] = [None if tensor is None else _taken(tensor).contiguous() for tensor in weights]
+    ready: list[Any] = [None if tensor is None else taken(tensor).contiguous() for tensor in weights]
     ready.append(None if lengths is None else lengths.to("cpu", torch.int64).contiguous())
     return native.Weights(*ready)
 
 
-def _last_axis(tensor: Tensor) -> Tensor:
-    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
-
-
-def _differentiated(*tensors: Tensor | None) -> bool:
-    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
-
-
-def _run(function: Callable[..., Any], *given: Any) -> Any:
-    """Call the function itself, or through torch's dispatcher where somebody traces: that costs 8 us more."""
-    if torch.compiler.is_compiling() or type(given[0]) not in (Tensor, nn.Parameter):
-        return getattr(torch.ops.unrolled, function.__name__.lstrip("_"))(*given)
-    return function(*given)
-
-
-def _layer(
-    weights: list[Any], nonlinearity: str, reverse: bool = False, prefix_token: int = -1
-) -> native.Elman:
-    return native.Elman(TORCH, native.Weights(*weights), native.Options(nonlinearity, reverse, prefix_token))
-
-
-def _elman(x: Tensor, *given: Any) -> tuple[Tensor, Tensor]:
-    *weights, f, reverse = given
-    return _layer(weights, f, reverse).forward(x)
-
-
-def _elman_backward(x: Tensor, *given: Any) -> list[Tensor]:
-    *weights, f, reverse, output, d_output, d_h_n, want_x, want_h_0 = given
-    upstream = native.Upstream(d_output, d_h_n)
-    return _listed(
-        _layer(weights, f, reverse).backward(x, output, upstream, want_x=want_x, want_h_0=want_h_0)
-    )
+def _layer(weights: list[Any], nonlinearity: str, prefix_token: int) -> native.Elman:
+    return native.Elman(TORCH, native.Weights(*weights), native.Options(nonlinearity, False, prefix_token))
 
 
 def _tokens(tokens: Tensor, embedding: Tensor, *given: Any) -> list[Tensor]:
     *weights, f, prefix_token, sequences, keep = given
-    layer = _layer(weights, f, prefix_token=prefix_token)
+    layer = _layer(weights, f, prefix_token)
     kept, h_n = layer.forward_tokens(tokens, embedding, sequences=sequences, keep=keep)
     return [h_n, *(tensor for tensor in kept if tensor is not None)]
 
 
 def _tokens_backward(tokens: Tensor, embedding: Tensor, *given: Any) -> list[Tensor]:
     *weights, f, prefix_token, sequences, (states, prefix), d_output, d_h_n, sparse, want_h_0 = given
-    layer, upstream = _layer(weights, f, prefix_token=prefix_token), native.Upstream(d_output, d_h_n)
+    layer, upstream = _layer(weights, f, prefix_token), native.Upstream(d_output, d_h_n)
     kept = native.Kept(states, None, prefix) if sequences else native.Kept(None, states, prefix)
     return _listed(layer.backward_tokens(tokens, embedding, kept, upstream, sparse=sparse, want_h_0=want_h_0))
 
@@ -154,42 +126,11 @@ def _listed(found: native.Gradients) -> list[Tensor]:
     return [found.w_ih, found.w_hh, found.b, *(g for g in (found.x, found.ids, found.h_0) if g is not None)]
 
 
-class _Elman(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, *given: Any) -> Any:
-        output, h_n = _run(_elman, *given)
-        ctx.save_for_backward(*given[:6], output)
-        ctx.options = given[6:]
-        ctx.set_materialize_grads(False)
-        return output, h_n
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, d_output: Tensor | None, d_h_n: Tensor | None) -> Any:
-        *given, output = ctx.saved_tensors
-        want_x, *_, want_h_0 = ctx.needs_input_grad[:5]
-        d_output, d_h_n = _gradients(d_output, d_h_n)
-        w_ih, w_hh, b, *more = _run(
-            _elman_backward, *given, *ctx.options, output, d_output, d_h_n, want_x, want_h_0
-        )
-        h_0 = more.pop() if want_h_0 else None
-        return (
-            (more[0] if want_x else None),
-            w_ih,
-            w_hh,
-            (None if given[3] is None else b),
-            h_0,
-            None,
-            None,
-            None,
-        )
-
-
 class _Tokens(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Any:
         sequences, sparse = given[9:]
-        h_n, *kept = _run(_tokens, *given[:10], True)
+        h_n, *kept = run(_tokens, *given[:10], True)
         ctx.save_for_backward(*given[:7], *kept)
         ctx.options, ctx.sequences, ctx.sparse = given[7:9], sequences, sparse
         ctx.set_materialize_grads(False)
@@ -201,7 +142,7 @@ class _Tokens(torch.autograd.Function):
         *given, states, prefix = ctx.saved_tensors
         want_h_0 = ctx.needs_input_grad[5]
         d_output, d_h_n = _gradients(d_output, d_h_n)
-        w_ih, w_hh, b, rows, *more = _run(
+        w_ih, w_hh, b, rows, *more = run(
             _tokens_backward, *given, *ctx.options, ctx.sequences, [states, prefix], d_output, d_h_n,
             ctx.sparse, want_h_0,
         )  # fmt: skip
@@ -215,19 +156,9 @@ class _Tokens(torch.autograd.Function):
 
 def _gradients(d_output: Tensor | None, d_h_n: Tensor | None) -> tuple[Tensor | None, ...]:
     return (
-        None if d_output is None else _last_axis(d_output),
+        None if d_output is None else last_axis(d_output),
         None if d_h_n is None else d_h_n.contiguous(),
     )
-
-
-def _fake_elman(x: Tensor, w_ih: Tensor, w_hh: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    hidden = w_hh.shape[0]
-    return x.new_empty(*x.shape[:2], hidden), x.new_empty(x.shape[1], hidden)
-
-
-def _fake_elman_backward(*given: Any) -> list[Tensor]:
-    x, w_ih, w_hh, *_, want_x, want_h_0 = given
-    return _fake_gradients(x, w_ih, w_hh, [x] * want_x, x.shape[1], want_h_0)
 
 
 def _fake_tokens(tokens: Tensor, embedding: Tensor, w_ih: Tensor, w_hh: Tensor, *given: Any) -> list[Tensor]:
@@ -257,21 +188,16 @@ def _fake_gradients(
     return [like.new_empty(size) for size in sizes]
 
 
-_WEIGHTS = "Tensor w_ih, Tensor w_hh, Tensor? b, Tensor? h_0, Tensor? lengths, str f"
-_X, _WORDS = (
-    f"Tensor x, {_WEIGHTS}, bool reverse",
-    f"Tensor tokens, Tensor embedding, {_WEIGHTS}, int prefix_token",
+_GIVEN = (
+    "Tensor tokens, Tensor embedding, Tensor w_ih, Tensor w_hh, Tensor? b, Tensor? h_0, Tensor? lengths, str f, "
+    "int prefix_token, bool sequences"
 )
-_GRADIENTS = "Tensor? d_output, Tensor? d_h_n"
-_library = torch.library.Library("unrolled", "DEF")
-for _schema, _function, _fake in (
-    (f"elman({_X}) -> (Tensor, Tensor)", _elman, _fake_elman),
-    (f"elman_backward({_X}, Tensor output, {_GRADIENTS}, bool want_x, bool want_h_0) -> Tensor[]",
-     _elman_backward, _fake_elman_backward),
-    (f"tokens({_WORDS}, bool sequences, bool keep) -> Tensor[]", _tokens, _fake_tokens),
-    (f"tokens_backward({_WORDS}, bool sequences, Tensor[] kept, {_GRADIENTS}, bool sparse, bool want_h_0) "
-     "-> Tensor[]", _tokens_backward, _fake_tokens_backward),
-):  # fmt: skip
-    _name = _library.define(_schema)
-    _library.impl(_name, _function, "CPU")
-    torch.library.register_fake(f"unrolled::{_name}", _fake, lib=_library)
+_library = torch.library.Library("unrolled", "FRAGMENT")
+define(_library, f"tokens({_GIVEN}, bool keep) -> Tensor[]", _tokens, _fake_tokens)
+define(
+    _library,
+    f"tokens_backward({_GIVEN}, Tensor[] kept, Tensor? d_output, Tensor? d_h_n, bool sparse, bool want_h_0) "
+    "-> Tensor[]",
+    _tokens_backward,
+    _fake_tokens_backward,
+)

@@ -1,0 +1,319 @@
+"""A whole recurrent network as one torch operator: layers, directions, dropout, ragged and packed batches, one step.
+
+The operators are `torch.ops.unrolled.recurrent` and `recurrent_backward`, wrapped in an `autograd.Function`. Tensors
+are float32 on the CPU and fit each other: callers check.
+
+x is (T, B, D); or packed (N, D), of each step the rows that have it, longest first, which `lengths` (B,) describe; or
+without `lengths` a single step (B, D).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from ctypes import sizeof
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import abi, gated, recurrent_torch
+from .library import engine
+from .recurrent_torch import Plan
+
+Tensors = Sequence[Tensor]
+_NOTHING = torch.empty(0)
+
+
+def recurrent(
+    plan: Plan, x: Tensor, states: Tensors, weights: Tensors, lengths: Tensor | None = None, dropout: float = 0.0
+) -> tuple[Tensor, ...]:
+    """The outputs, in the layout of x with directions * H columns, and the last states, as torch gives them.
+
+    Args:
+        plan: what the weights belong to.
+        x: see above; any strides.
+        states: h_0, and for an LSTM c_0, (layers * directions, B, H), of a single step (B, H); empty for zeros.
+        weights: w_ih, w_hh and the biases of every direction of every layer.
+        lengths: (B,) int64 on the CPU, from 0 to T.
+        dropout: share of the outputs between layers that is dropped, by torch's generator as torch would.
+
+    Returns:
+        output, h_n, and for an LSTM c_n, in the shape of `states`; for a single step h (B, H), and for an LSTM c.
+
+    Raises:
+        UsageError: a length outside 0 to T, or packed rows that are not longest first.
+    """
+    x = last_axis(x)
+    states, weights = ([t if t.is_contiguous() else t.contiguous() for t in ts] for ts in (states, weights))
+    noise = _noise(plan, x, weights, dropout) if dropout and plan.layers > 1 else []
+    if differentiated(x, *states, *weights):
+        return _Recurrent.apply(*plan, len(states), len(noise), x, lengths, *states, *noise, *weights)
+    return tuple(run(_recurrent, x, lengths, states, noise, weights, *plan, False))
+
+
+def last_axis(tensor: Tensor) -> Tensor:
+    """The tensor with neighbours along its last axis."""
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+def differentiated(*tensors: Tensor | None) -> bool:
+    """Whether a gradient of any will be asked for."""
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
+def run(function: Callable[..., Any], *given: Any) -> Any:
+    """Call the function itself, or through torch's dispatcher where somebody traces: that costs 8 us more."""
+    if torch.compiler.is_compiling() or type(given[0]) not in (Tensor, nn.Parameter):
+        return getattr(torch.ops.unrolled, function.__name__.lstrip("_"))(*given)
+    return function(*given)
+
+
+def _noise(plan: Plan, x: Tensor, weights: Tensors, p: float) -> list[Tensor]:
+    """What torch's dropout multiplies the outputs of each layer but the last with."""
+    size = (*x.shape[:-1], plan.directions * weights[1].shape[1])
+    if p == 1:
+        return [x.new_zeros(size) for _ in range(plan.layers - 1)]
+    return [x.new_empty(size).bernoulli_(1 - p).div_(1 - p) for _ in range(plan.layers - 1)]
+
+
+class _Pass:
+    """One pass over all layers: makes the engine's calls, with what forward and backward have in common."""
+
+    def __init__(
+        self, plan: Plan, x: Tensor, lengths: Tensor | None, states: Tensors, weights: Tensors
+    ) -> None:
+        self.plan, self.first, self.weights = plan, states, weights
+        self.hidden = weights[1].shape[1]
+        self.single, packed = x.dim() == 2 and lengths is None, x.dim() == 2 and lengths is not None
+        steps, self.batch = x.shape[:2] if x.dim() == 3 else (1, x.shape[0])
+        self.structure: Any = abi.Elman if plan.elman else abi.Gated
+        self.common: dict[str, Any] = {"size": sizeof(self.structure), "H": self.hidden}
+        if lengths is not None:
+            self.common["lengths"] = lengths.data_ptr()
+        if packed and lengths is not None:
+            self.batch = len(lengths)
+            steps = int(lengths[0]) if self.batch else 0
+            self.common["packed"] = True
+        if plan.elman:
+            self.common |= {"activation": plan.cell == "rnn_relu", "prefix_token": -1}
+        self.common |= {"T": steps, "B": self.batch}
+
+    def states(self, new: Callable[..., Tensor]) -> Tensor:
+        """Room for states of all layers and directions."""
+        rows = (self.batch, self.hidden)
+        return new(rows if self.single else (self.plan.layers * self.plan.directions, *rows))
+
+    def call(self, index: int, x: Tensor) -> Any:
+        """The descriptor of one direction of a layer that reads x."""
+        plan = self.plan
+        w_ih, w_hh, *biases = plan.weights(self.weights, index)
+        call = self.structure(
+            D=x.shape[-1], reverse=plan.reverse or index % plan.directions, x=_place(x),
+            w_ih=w_ih.data_ptr(), w_hh=w_hh.data_ptr(), **self.common,
+        )  # fmt: skip
+        self.point(call, index, **dict(zip(("h_0", "c_0"), self.first, strict=False)))
+        if biases and not plan.elman:
+            call.b_ih, call.b_hh = biases[0].data_ptr(), biases[1].data_ptr()
+        return call
+
+    def point(self, call: Any, index: int, **states: Tensor | None) -> None:
+        """Set fields to this direction's part of states."""
+        for name, tensor in states.items():
+            if tensor is not None:
+                setattr(call, name, tensor.data_ptr() + 4 * index * self.batch * self.hidden)
+
+    def column(self, index: int) -> int:
+        """Where this direction's outputs begin among those of its layer."""
+        return index % self.plan.directions * self.hidden
+
+    def run(self, way: str, call: Any) -> None:
+        abi.call(getattr(engine(), f"unrolled_{'elman' if self.plan.elman else self.plan.cell}_{way}"), call)
+
+
+def _place(x: Tensor, column: int = 0) -> tuple[int, int, int]:
+    """X from a column on, as an unrolled_steps."""
+    *time, row, _ = x.stride()
+    return x.data_ptr() + 4 * column, time[0] if time else 0, row
+
+
+def _recurrent(
+    x: Tensor, lengths: Tensor | None, states: Tensors, noise: Tensors, weights: Tensors, *given: Any
+) -> list[Tensor]:
+    """What `recurrent` answers, then with `keep` the outputs of all layers but the last, and the engine's notes."""
+    plan, keep = Plan(*given[:-1]), given[-1]
+    way = _Pass(plan, x, lengths, states, weights)
+    h_n = None if way.single else way.states(x.new_empty)
+    c_n = way.states(x.new_empty) if plan.cell == "lstm" else None
+    outputs, notes = [], []
+    for layer in range(plan.layers):
+        output = x.new_empty((*x.shape[:-1], plan.directions * way.hidden))
+        for index in plan.indices(layer):
+            call = way.call(index, x)
+            call.output = _place(output, way.column(index))
+            way.point(call, index, h_n=h_n, c_n=c_n)
+            biases = plan.weights(weights, index)[2:]
+            if biases and plan.elman:
+                bias = biases[0] if len(biases) == 1 else biases[0] + biases[1]
+                call.bias = bias.data_ptr()
+            if keep and not plan.elman:
+                rows = output.shape[:-1].numel()
+                notes.append(x.new_empty((rows, gated.KEPT[plan.cell] * way.hidden)))
+                call.kept = notes[-1].data_ptr()
+            way.run("forward", call)
+        outputs.append(output)
+        x = output * noise[layer] if noise and layer < plan.layers - 1 else output
+    last = [state for state in (h_n, c_n) if state is not None]
+    return [outputs[-1], *last, *(outputs[:-1] if keep else []), *notes]
+
+
+def _recurrent_backward(
+    x: Tensor, lengths: Tensor | None, states: Tensors, noise: Tensors, weights: Tensors, *given: Any
+) -> list[Tensor]:
+    """Gradients of all weights, then those that are wanted of x, h_0, c_0."""
+    *fields, outputs, notes, d_output, d_h_n, d_c_n, want_x, want_h_0, want_c_0 = given
+    plan = Plan(*fields)
+    way = _Pass(plan, x, lengths, states, weights)
+    found = [torch.empty_like(weight) for weight in weights]
+    d_h_0, d_c_0 = (way.states(x.new_empty) if want else None for want in (want_h_0, want_c_0))
+    for layer in reversed(range(plan.layers)):
+        source = outputs[layer - 1] if layer else x
+        source = source * noise[layer - 1] if layer and noise else source
+        d_x: Tensor | None = None
+        for index in plan.indices(layer):
+            call = way.call(index, source)
+            call.output = _place(outputs[layer], way.column(index))
+            if d_output is not None:
+                call.d_output = _place(d_output, way.column(index))
+            part = x.new_empty(source.shape) if layer or want_x else None
+            if part is not None:
+                call.d_x = _place(part)
+            if notes:
+                call.kept = notes[index].data_ptr()
+            way.point(call, index, d_h_n=d_h_n, d_c_n=d_c_n, d_h_0=d_h_0, d_c_0=d_c_0)
+            _differentiate(way, call, plan.weights(found, index))
+            d_x = part if d_x is None or part is None else d_x.add_(part)
+        d_output = d_x.mul_(noise[layer - 1]) if noise and layer and d_x is not None else d_x
+    return [*found, *(d for d in (d_output, d_h_0, d_c_0) if d is not None)]
+
+
+def _differentiate(way: _Pass, call: Any, found: Tensors) -> None:
+    """Run the backward call that fills the gradients of one direction's weights."""
+    d_w_ih, d_w_hh, *biases = found
+    call.d_w_ih, call.d_w_hh = d_w_ih.data_ptr(), d_w_hh.data_ptr()
+    if way.plan.elman:
+        if biases:
+            call.d_bias = biases[0].data_ptr()
+        way.run("backward", call)
+        for other in biases[1:]:
+            other.copy_(biases[0])
+        return
+    d_b_ih, d_b_hh = biases or [d_w_hh.new_empty(d_w_hh.shape[:1]) for _ in range(2)]
+    call.d_b_ih, call.d_b_hh = d_b_ih.data_ptr(), d_b_hh.data_ptr()
+    way.run("backward", call)
+
+
+class _Recurrent(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *given: Any) -> Any:
+        plan, (firsts, noises, x, lengths), tensors = Plan(*given[:5]), given[5:9], given[9:]
+        parts = (tensors[:firsts], tensors[firsts : firsts + noises], tensors[firsts + noises :])
+        found = run(_recurrent, x, lengths, *(list(part) for part in parts), *plan, True)
+        ends = 1 + (x.dim() == 3 or lengths is not None) + (plan.cell == "lstm")
+        output, kept = found[0], found[ends:]
+        ctx.plan, ctx.counts, ctx.witness = plan, (firsts, noises), None
+        ctx.set_materialize_grads(False)
+        if not torch.compiler.is_compiling():
+            # The output may be changed in place, as torch's may. An alias without memory keeps count of that.
+            ctx.witness = output.detach()
+            ctx.witness.data = _NOTHING
+            ctx.version, output = ctx.witness._version, output.data
+        ctx.save_for_backward(x, lengths, *tensors, *kept[: plan.layers - 1], output, *kept[plan.layers - 1 :])
+        return tuple(found[:ends])
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor | None) -> Any:
+        plan, (firsts, noises), (x, lengths, *saved) = ctx.plan, ctx.counts, ctx.saved_tensors
+        inputs = len(saved) - plan.layers - (0 if plan.elman else plan.layers * plan.directions)
+        states, noise, weights = saved[:firsts], saved[firsts : firsts + noises], saved[firsts + noises : inputs]
+        outputs, notes = saved[inputs : inputs + plan.layers], saved[inputs + plan.layers :]
+        need = ctx.needs_input_grad
+        wanted = [need[7], *need[9 : 9 + firsts], *[False] * noises, *need[9 + firsts + noises :]]
+        tracing = torch.compiler.is_compiling()
+        if not tracing and (torch.is_grad_enabled() or not all(map(plain, upstream))):
+            found = recurrent_torch.gradients(plan, x, lengths, (states, noise, weights), upstream, wanted)
+            return *[None] * 7, found[0], None, *found[1:]
+        if not tracing and ctx.witness._version != ctx.version:
+            outputs[-1] = _recurrent(x, lengths, states, noise, weights, *plan, False)[0]
+        d_output = None if upstream[0] is None else last_axis(upstream[0])
+        last = [None if d is None else d.contiguous() for d in upstream[1:]]
+        last = [None, *last] if x.dim() == 2 and lengths is None else last
+        want = [wanted[0], *(wanted[1 : 1 + firsts]), *[False] * (2 - firsts)]
+        found = run(
+            _recurrent_backward, x, lengths, states, noise, weights, *plan, outputs, notes, d_output,
+            *[*last, None][:2], *want,
+        )  # fmt: skip
+        spots = [len(weights) + sum(want[:i]) for i in range(3)]
+        d_x, *d_states = [found[spot] if wish else None for spot, wish in zip(spots, want, strict=True)]
+        given = [d if wish else None for d, wish in zip(found, wanted[1 + firsts + noises :], strict=False)]
+        return *[None] * 7, d_x, None, *d_states[:firsts], *[None] * noises, *given
+
+
+def plain(tensor: Tensor | None) -> bool:
+    """Whether the engine may read the tensor's memory: no subclass, not batched, no lazy negation."""
+    return tensor is None or torch._C._dispatch_keys(tensor).raw_repr() in _PLAIN
+
+
+def _plain_keys() -> set[int]:
+    with torch.inference_mode():
+        inference = torch.empty(0)
+    return {torch._C._dispatch_keys(tensor).raw_repr() for tensor in (_NOTHING, inference)}
+
+
+_PLAIN = _plain_keys()
+
+
+def _fake_recurrent(x: Tensor, *given: Any) -> list[Tensor]:
+    lengths, _, _, weights, *fields, keep = given
+    plan = Plan(*fields)
+    hidden = weights[1].shape[1]
+    outputs = [x.new_empty((*x.shape[:-1], plan.directions * hidden)) for _ in range(plan.layers)]
+    single = x.dim() == 2 and lengths is None
+    batch = x.shape[1] if x.dim() == 3 else x.shape[0] if single else lengths.shape[0]
+    size = (batch, hidden) if single else (plan.layers * plan.directions, batch, hidden)
+    last = [x.new_empty(size) for _ in range((not single) + (plan.cell == "lstm"))]
+    rows = x.shape[0] if x.dim() == 2 else x.shape[0] * x.shape[1]
+    notes = 0 if plan.elman or not keep else plan.layers * plan.directions
+    kept = [x.new_empty((rows, gated.KEPT[plan.cell] * hidden)) for _ in range(notes)]
+    return [outputs[-1], *last, *(outputs[:-1] if keep else []), *kept]
+
+
+def _fake_recurrent_backward(x: Tensor, *given: Any) -> list[Tensor]:
+    lengths, _, _, weights, *fields = given
+    plan, hidden, wanted = Plan(*fields[:5]), weights[1].shape[1], fields[-3:]
+    single = x.dim() == 2 and lengths is None
+    batch = x.shape[1] if x.dim() == 3 else x.shape[0] if single else lengths.shape[0]
+    size = (batch, hidden) if single else (plan.layers * plan.directions, batch, hidden)
+    more = [shape for shape, want in zip((x.shape, size, size), wanted, strict=True) if want]
+    return [*(x.new_empty(weight.shape) for weight in weights), *(x.new_empty(shape) for shape in more)]
+
+
+def define(library: torch.library.Library, schema: str, function: Callable[..., Any], fake: Callable[..., Any]) -> None:
+    """Register an operator of the engine: what computes it on the CPU, and what tells its shapes."""
+    name = library.define(schema)
+    library.impl(name, function, "CPU")
+    torch.library.register_fake(f"unrolled::{name}", fake, lib=library)
+
+
+_GIVEN = (
+    "Tensor x, Tensor? lengths, Tensor[] states, Tensor[] noise, Tensor[] weights, str cell, int layers, "
+    "int directions, int biases, bool reverse"
+)
+_library = torch.library.Library("unrolled", "DEF")
+define(_library, f"recurrent({_GIVEN}, bool keep) -> Tensor[]", _recurrent, _fake_recurrent)
+define(
+    _library,
+    f"recurrent_backward({_GIVEN}, Tensor[] outputs, Tensor[] notes, Tensor? d_output, Tensor? d_h_n, Tensor? d_c_n, "
+    "bool want_x, bool want_h_0, bool want_c_0) -> Tensor[]",
+    _recurrent_backward,
+    _fake_recurrent_backward,
+)
