@@ -59,7 +59,7 @@ def gru(
 
 def _apply(cell: str, x: Tensor, given: tuple[Tensor | None, ...], reverse: bool) -> Any:
     *floats, lengths = given
-    weights = gated.Weights(*(None if tensor is None else taken(tensor) for tensor in floats), lengths)
+    weights = gated.Weights(*(None if tensor is None else taken(tensor) for tensor in floats), *[lengths])
     gated.check(cell, tuple(x.shape), weights)
     matrices, (b_ih, b_hh, *states), lengths = weights[:2], weights[2:6], weights.lengths
     some = b_hh if b_ih is None else b_ih

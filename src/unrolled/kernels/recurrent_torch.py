@@ -80,7 +80,7 @@ def _network(
 ) -> list[Tensor]:
     """What `recurrent_ops.recurrent` answers."""
     single, packed = x.dim() == 2 and lengths is None, x.dim() == 2 and lengths is not None
-    if packed:
+    if packed and lengths is not None:
         sizes = (torch.arange(int(lengths[0]))[:, None] < lengths).sum(1)
         x, *noise = (torch._pad_packed_sequence(t, sizes, False, 0.0, len(sizes))[0] for t in (x, *noise))
     x = x[None] if single else x
