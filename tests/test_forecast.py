@@ -12,10 +12,11 @@ import pytest
 
 from unrolled import cli
 from unrolled.bundle import Bundle
+from unrolled.config import RunConfig
 from unrolled.data.series import Clock, Panel, Series
 from unrolled.errors import BundleError, DataError, UsageError
 from unrolled.tasks.forecast import Forecast
-from unrolled.timeseries import Forecaster, search
+from unrolled.timeseries import NETWORK, Forecaster, search
 
 
 def waves(rng: np.random.Generator, *lengths: int, noise: float = 0.3) -> list[np.ndarray]:
@@ -163,6 +164,7 @@ def test_what_cannot_be_learned_is_named(data: list[np.ndarray], sentence: str) 
     [
         ({"horizon": 0}, "horizon is 0; it must be at least 1."),
         ({"horizon": 1, "measure": "r2"}, "measure is 'r2'; it must be 'mae', 'mse' or 'owa'."),
+        ({"horizon": 1, "units": -1}, "units is -1; it must be 0 or more."),
         ({"horizon": 1, "levels": [0.5, 1]}, r"levels are \[0.5, 1\]; each must be above 0 and below 1."),
     ],
 )
@@ -204,6 +206,37 @@ def test_a_damaged_bundle_says_what_is_missing(model: Forecaster, tmp_path: Path
     assert isinstance(Bundle.load("reviews").task.arrays, type(type(Bundle.load("reviews").task).arrays))
 
 
+def test_a_network_adds_what_the_maps_cannot(rng: np.random.Generator, tmp_path: Path) -> None:
+    """A tent map is a function of the last value that no linear map can be."""
+    pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
+    y = np.empty(1500)
+    y[0] = 0.37
+    for t in range(1499):
+        y[t + 1] = 1 - 1.99 * abs(y[t] - 0.5) + 0.001 * rng.normal()
+    config = RunConfig(**NETWORK | {"epochs": 30, "batch_size": 32, "learning_rate": 0.01})
+    model = Forecaster(1, season=1, look_backs=(4,), units=16).fit([y[:1300]], config=config)
+    assert model.task.share > 0
+    figures = model.backtest([y], steps=200).figures()
+    assert figures["model"]["mae"] < 0.7 * figures["ridge"]["mae"]
+    model.save(tmp_path / "run")
+    again = Forecaster.load(tmp_path / "run")
+    np.testing.assert_array_equal(again.predict().point, model.predict().point)
+    held = model.validated().figures()
+    assert held["model"]["mae"] < held["ridge"]["mae"]
+    assert held["model"]["coverage_80"] != held["model"]["coverage_90"]
+
+
+def test_validation_calibrates_on_one_half_and_measures_on_the_other(rng: np.random.Generator) -> None:
+    model = Forecaster(6, season=24).fit(waves(rng, 500, 400))
+    found, judged = model.validated(), model.found.judged
+    for number in (0, 1):
+        rows = np.flatnonzero(judged.series == number)
+        assert np.sum(found.series == number) == (len(rows) + number) // 2
+        np.testing.assert_array_equal(found.truth[found.series == number][-1], judged.future[rows[-1]])
+    single = Forecaster(6, season=24).fit(waves(rng, 200, 200, 200), held=6).validated()
+    assert single.series.tolist() == [1]
+
+
 # ---- the command line ----
 
 
@@ -239,7 +272,7 @@ def test_a_forecaster_is_trained_and_used_from_the_command_line(sales: Path, cap
     ]
     assert cli.run([*train, "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
-    assert set(figures) == {"model", "seasonal naive"}
+    assert set(figures) == {"model", "ridge", "seasonal naive"}
     assert figures["model"]["mase"] > 0
     assert cli.run(["forecast", "run"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))

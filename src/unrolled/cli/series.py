@@ -68,6 +68,9 @@ class Making:
     observed: list[str] | None = option(None, "Column whose past may help; may be given again.")  # noqa: RUF009
     season: int | None = option(None, "Steps of one cycle.", "by the clock")
     held: int | None = option(None, "Steps at the end to choose on.", "a fifth")
+    units: int = option(0, "Of a GRU that corrects the linear maps (needs torch); 0: none.")
+    epochs: int = option(6, "Passes of its training.")
+    seed: int = option(0, "Of its first weights and order.")
 
 
 def add(app: typer.Typer) -> None:
@@ -82,14 +85,16 @@ def add(app: typer.Typer) -> None:
 def _train_forecast(
     input_: Table, output: Output, target_column: Target, horizon: Horizon, as_json: Json = False, **options: Any
 ) -> None:  # fmt: skip
-    """Learn to forecast. The seasonal naive method stands beside the model's figures."""
-    from ..timeseries import Forecaster
+    """Learn to forecast. The ridge and the seasonal naive method stand beside the model's figures."""
+    from ..config import RunConfig
+    from ..timeseries import NETWORK, Forecaster
 
     source, making = taken(Moments, options), taken(Making, options)
     known, observed = making.known or [], making.observed or []
     panel = source.read(input_, [target_column, *known, *observed])
-    model = Forecaster(horizon, season=making.season, known=known, observed=observed)
-    model.fit(panel, held=making.held, on_step=say)
+    config = RunConfig(**NETWORK | {"epochs": making.epochs, "seed": making.seed})
+    model = Forecaster(horizon, season=making.season, known=known, observed=observed, units=making.units)
+    model.fit(panel, held=making.held, config=config, on_step=say)
     figures = model.validated().figures()
     if as_json:
         print(json.dumps(figures))

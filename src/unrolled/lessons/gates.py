@@ -192,8 +192,8 @@ class Gates(Lesson):
     minutes = "half a minute"
 
     far: int = option(60, "Steps between the sign to remember and the answer.", least=30, most=200)
-    near: int = option(3, "The same, where the plain network can do it too.", least=1, most=5)
-    units: int = option(8, "Numbers in the state.", least=4, most=64)
+    near: int = option(2, "The same, where the plain network can do it too.", least=1, most=5)
+    units: int = option(8, "Numbers in the state.", least=8, most=64)
     updates: int = option(400, "Training steps at most.", least=200)
 
     def run(self, say: Narrator) -> dict[str, Any]:

@@ -16,17 +16,21 @@ from .. import bundle as bundles
 from ..config import RunConfig
 from ..data.series import Panel, Series
 from ..data.windows import Windows, cut, join, picked, season_of, seasonal_naive
-from ..errors import DataError, UsageError
+from ..errors import DataError, UsageError, need
 from ..linear import quantile_offsets
 from ..metrics import series as metrics
 from ..network import Dense, Network
 from ..tasks.forecast import Forecast, scale
 from . import search
 from .alarms import EventDetector as EventDetector
-from .history import begun, continued, stored
+from .history import begun, check_log, continued, later, panel_of, stored, trimmed
 from .results import Backtest, Forecasts
 
 Array = np.ndarray
+NETWORK: dict[str, Any] = {
+    "task": "forecast", "epochs": 6, "batch_size": 256, "optimizer": "adam", "clip_norm": 1.0, "schedule": "cosine",
+}  # fmt: skip
+"""How the correcting network is trained, unless `fit` is told otherwise."""
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
 
@@ -63,6 +67,8 @@ class Forecaster:
             raise UsageError(f"horizon is {horizon}; it must be at least 1.")
         if measure not in ("mae", "mse", "owa"):
             raise UsageError(f"measure is '{measure}'; it must be 'mae', 'mse' or 'owa'.")
+        if units < 0:
+            raise UsageError(f"units is {units}; it must be 0 or more.")
         if not all(0 < level < 1 for level in levels):
             raise UsageError(f"levels are {list(levels)}; each must be above 0 and below 1.")
         self.horizon, self.season, self.measure, self.units = horizon, season, measure, units
@@ -71,6 +77,7 @@ class Forecaster:
         self.bundle: bundles.Bundle | None = None
         self.found: search.Found | None = None
         self.training: search.Training | None = None
+        self._linear = np.empty(0)
 
     def fit(
         self,
@@ -96,23 +103,48 @@ class Forecaster:
         panel = data if isinstance(data, Panel) else Panel.from_arrays(data)
         panel = self._ordered(panel)
         season = self.season or season_of(panel.clock)
-        arrays = [_trimmed(one, bool(self.known)) for one in panel.series]
+        arrays = [trimmed(one, bool(self.known)) for one in panel.series]
         if held is None:
             held = max(self.horizon, round(float(np.median([len(a) for a in arrays])) / 5))
         training = search.Training(arrays, self.horizon, season, len(self.known), held, self.measure)
         self.training, self.found = training, search.search(training, self.look_backs, on_step)
-        found = self.found
-        maps = search.refit(training, found, whole=whole)
-        task = self._task(panel, training, found, maps)
+        self._linear = self.found.answers
+        maps = search.refit(training, self.found, whole=whole)
+        network = Network((Dense(self.horizon),), (len(maps[0].shared),))
         weights = {
             "0.weight": maps[0].shared.T.astype(np.float32),
             "0.bias": np.zeros(self.horizon, np.float32),
         }
-        self.bundle = bundles.Bundle(task, weights, config or RunConfig(task="forecast"), "", "forecast")
+        share, config = 0.0, config or RunConfig(**NETWORK)
+        if self.units:
+            network, weights, share = self._corrected(training, config, on_step)
+        task = self._task(panel, maps, network, share)
+        self.bundle = bundles.Bundle(task, weights, config, "", "forecast")
         return self
 
+    def _corrected(
+        self, training: search.Training, config: RunConfig, on_step: Callable[[str], None] | None
+    ) -> tuple[Network, dict[str, Array], float]:
+        """The network that corrects the maps, its weights, and the share of it that validation asks for."""
+        need("torch", "train", "Training the network (units above 0)")
+        from .correct import learn
+
+        assert self.found is not None
+        say = on_step or (lambda line: None)
+        made = learn(
+            training, self.found, self.units, config,
+            lambda row: say(f"epoch {row['epoch']:.0f}: {row['loss']:.4f}, validation {row['val_loss']:.4f}"),
+        )  # fmt: skip
+        error = training.error(self.found.judged, self.found.points(made.answers))
+        say(f"with {made.share:.0%} of the network's correction: {error:.4f}, without {self.found.error:.4f}")
+        self.found = replace(self.found, answers=made.answers, error=error)
+        return made.network, made.weights, made.share
+
     def validated(self) -> Backtest:
-        """The chosen maps on the steps that they were chosen on, which they had not been fitted on then.
+        """The model on the later half of the steps that it was chosen on, which it had not been fitted on then.
+
+        Its quantiles are calibrated on the earlier half, so that their coverage is measured, not made. Where each
+        series has one such window, every second series stands for the later half.
 
         Raises:
             UsageError: before `fit`, and for a forecaster that was loaded.
@@ -122,14 +154,20 @@ class Forecaster:
             raise UsageError(
                 "Only a forecaster that has just been fitted knows its validation; call fit first."
             )
-        z, windows = found.answers, found.judged
-        size = scale(windows.tail(found.choices[0].look), self.training.scales, log=found.log).size
-        bands = z[..., None] + size[..., None] * self.task.arrays["offsets"]
-        point, quantiles = (np.exp(x) if found.log else x for x in (z, bands))
-        naive = seasonal_naive(windows.context, self.horizon, self.training.season)
-        answers = {"model": point, "seasonal naive": naive}
-        gaps = [metrics.seasonal_step(values[:, 0], self.training.season) for values in self.training.series]
+        late, season = later(found.judged.series), self.training.season
+        windows, z, residuals, size = found.judged.take(late), found.answers[late], *self._residuals(found)
+        offsets = quantile_offsets(residuals[~late], self.levels)
+        quantiles = found.points(z[..., None] + size[late][..., None] * offsets)
+        answers = {"model": found.points(z), "ridge": found.points(self._linear[late])}
+        answers["seasonal naive"] = seasonal_naive(windows.context, self.horizon, season)
+        gaps = [metrics.seasonal_step(values[:, 0], season) for values in self.training.series]
         return Backtest(windows.future, windows.series, answers, quantiles, self.levels, np.array(gaps))
+
+    def _residuals(self, found: search.Found) -> tuple[Array, Array]:
+        """How far the validation's truth lies from the answers, in sizes of the windows (N, H); the sizes (N, 1)."""
+        assert self.training is not None
+        w = scale(found.judged.tail(found.choices[0].look), self.training.scales, log=found.log)
+        return (w.level + w.size * w.targets - found.answers) / w.size, w.size
 
     @property
     def task(self) -> Forecast:
@@ -150,16 +188,16 @@ class Forecaster:
             DataError: no series, a column known ahead without its future, or a value that the model cannot read.
         """
         task = self.task
-        panel = self.history() if data is None else self._ordered(_panel(data))
+        panel = self.history() if data is None else self._ordered(panel_of(data))
         parts, times = [], []
         for number, one in enumerate(panel.series):
-            end = len(_trimmed(one, bool(task.known)))
+            end = len(trimmed(one, bool(task.known)))
             self._check_future(one, end)
             name = task.names.index(one.name) if one.name in task.names else -1
             parts.append(self._cut(one.values, np.array([end]), name if data is not None else number))
             times.append(panel.times(one, end, end + self.horizon))
         windows = join(parts)
-        _check_log(task, windows)
+        check_log(task, windows)
         run = self._run()
         names = tuple(one.name for one in panel.series)
         return Forecasts(
@@ -179,7 +217,7 @@ class Forecaster:
         Raises:
             DataError: no series is longer than its horizon.
         """
-        task, panel = self.task, self._ordered(_panel(data))
+        task, panel = self.task, self._ordered(panel_of(data))
         steps, parts = steps or self.horizon, []
         for number, one in enumerate(panel.series):
             last = len(one) - self.horizon
@@ -193,7 +231,7 @@ class Forecaster:
                 f"No series is longer than the horizon of {self.horizon}; there is nothing to compare with."
             )
         windows, series = join([w for w, _ in parts]), np.concatenate([n for _, n in parts])
-        _check_log(task, windows)
+        check_log(task, windows)
         linear, run = task.linear(windows), self._run()
         answers = {
             "model": task.points(windows, run),
@@ -217,7 +255,7 @@ class Forecaster:
         """
         task, known = self.task, {one.name: one for one in self.history().series}
         new = dict(known)
-        for one in self._ordered(_panel(data)).series:
+        for one in self._ordered(panel_of(data)).series:
             if one.name not in known:
                 raise DataError(
                     f"There is no series '{one.name}'. Known: {', '.join(known) or 'one without a name'}."
@@ -267,24 +305,23 @@ class Forecaster:
             raise DataError("There is no series to read. Give at least one.")
         return picked(panel, [panel.columns[0], *self.known, *self.observed])
 
-    def _task(
-        self, panel: Panel, training: search.Training, found: search.Found, maps: list[search.Maps]
-    ) -> Forecast:
+    def _task(self, panel: Panel, maps: list[search.Maps], network: Network, share: float) -> Forecast:
+        training, found = self.training, self.found
+        assert training is not None
+        assert found is not None
         arrays: dict[str, Array] = {"scales": training.scales}
         for i, one in enumerate(maps):
             arrays[f"map{i}"] = one.shared.astype(np.float32)
             if one.own is not None:
                 arrays[f"own{i}"] = one.own
-        w = scale(found.judged.tail(found.choices[0].look), training.scales, log=found.log)
-        residuals = (w.level + w.size * w.targets - found.answers) / w.size
-        arrays["offsets"] = quantile_offsets(residuals, self.levels)
+        arrays["offsets"] = quantile_offsets(self._residuals(found)[0], self.levels)
         looks = tuple(choice.look for choice in found.choices)
         arrays |= stored(list(panel.series), max(looks) + training.season, panel.clock)
         return Forecast(
             horizon=self.horizon, season=training.season, looks=looks, columns=panel.columns, known=len(self.known),
-            log=found.log, share=0.0, levels=self.levels, clock=panel.clock,
+            log=found.log, share=share, levels=self.levels, clock=panel.clock,
             names=tuple(one.name for one in panel.series),
-            network=Network((Dense(self.horizon),), (len(maps[0].shared),)), arrays=arrays,
+            network=network, arrays=arrays,
         )  # fmt: skip
 
     def history(self) -> Panel:
@@ -307,27 +344,3 @@ class Forecaster:
                 f"last value, but {int(np.isfinite(ahead).all(1).sum())} are. Add rows with an empty "
                 f"'{task.columns[0]}'."
             )
-
-
-def _panel(data: Panel | Sequence[Array]) -> Panel:
-    return data if isinstance(data, Panel) else Panel.from_arrays(data)
-
-
-def _trimmed(one: Series, known_ahead: bool) -> Array:
-    """The values up to the last known target, where rows after it only tell what is known ahead; else all."""
-    there = np.flatnonzero(np.isfinite(one.values[:, 0]))
-    who = f"Series '{one.name}'" if one.name else "The series"
-    if len(there) < 2:
-        raise DataError(
-            f"{who} has {len(there)} known values; at least two are needed. Leave it out or complete it."
-        )
-    return one.values[: there[-1] + 1] if known_ahead else one.values
-
-
-def _check_log(task: Forecast, windows: Windows) -> None:
-    if task.log and (windows.context <= 0).any():
-        bad = windows.series[(windows.context <= 0).any(1)][0]
-        raise DataError(
-            f"Series number {bad + 1} holds a value of 0 or less, but in training all were above 0, so that the model "
-            "works in logarithms. Train it again with such values among the data."
-        )

@@ -1,11 +1,15 @@
-"""The last steps of series as arrays of a bundle, and new steps behind them."""
+"""Series as they are read, cut and kept: checks, the last steps as arrays of a bundle, new steps behind them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from ..data.series import Clock, Series
+from ..data.series import Clock, Panel, Series
+from ..data.windows import Windows
 from ..errors import DataError
+from ..tasks.forecast import Forecast
 
 Array = np.ndarray
 
@@ -39,3 +43,38 @@ def continued(old: Series, new: Series, clock: Clock) -> Series:
     values[: len(old)] = old.values
     values[max(place, 0) : place + len(new)] = new.values[max(-place, 0) :]
     return Series(old.name, old.first, values)
+
+
+def later(series: Array) -> Array:
+    """Which rows belong to the later half of their series' rows; of series with a single row every second."""
+    later = np.zeros(len(series), bool)
+    for number in np.unique(series):
+        rows = np.flatnonzero(series == number)
+        later[rows[(len(rows) + 1 - number % 2) // 2 :]] = True
+    return later if (~later).any() else np.arange(len(series)) % 2 == 1
+
+
+def panel_of(data: Panel | Sequence[Array]) -> Panel:
+    """A panel as it is, or one of arrays."""
+    return data if isinstance(data, Panel) else Panel.from_arrays(data)
+
+
+def trimmed(one: Series, known_ahead: bool) -> Array:
+    """The values up to the last known target, where rows after it only tell what is known ahead; else all."""
+    there = np.flatnonzero(np.isfinite(one.values[:, 0]))
+    who = f"Series '{one.name}'" if one.name else "The series"
+    if len(there) < 2:
+        raise DataError(
+            f"{who} has {len(there)} known values; at least two are needed. Leave it out or complete it."
+        )
+    return one.values[: there[-1] + 1] if known_ahead else one.values
+
+
+def check_log(task: Forecast, windows: Windows) -> None:
+    """Raise DataError where a model in logarithms meets a value of 0 or less."""
+    if task.log and (windows.context <= 0).any():
+        bad = windows.series[(windows.context <= 0).any(1)][0]
+        raise DataError(
+            f"Series number {bad + 1} holds a value of 0 or less, but in training all were above 0, so that the model "
+            "works in logarithms. Train it again with such values among the data."
+        )

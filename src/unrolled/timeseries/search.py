@@ -8,7 +8,7 @@ averaged as long as the average is better on validation (Caruana et al. 2004).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -16,12 +16,12 @@ import numpy as np
 from ..data import windows as win
 from ..errors import DataError
 from ..linear import Moments, masked
-from ..metrics.series import owa, seasonal_step, smape
+from ..metrics.series import naive2, owa, seasonal_step, smape
 from ..tasks.forecast import Scaled, mapped, scale
 
 Array = np.ndarray
-RIDGES, POOLS = (0.003, 0.03, 0.3), (10.0, 100.0, np.inf)
-MOST_WINDOWS, MOST_JUDGED, MOST_MAPS = 200_000, 10_000, 3
+RIDGES, POOLS = (0.003, 0.01, 0.03, 0.1, 0.3), (10.0, 100.0, np.inf)
+MOST_WINDOWS, MOST_JUDGED, MOST_MAPS = 1_000_000, 10_000, 3
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Training:
         known: K.
         held: steps at each series' end that are kept for validation.
         measure: "mae" (absolute errors in seasonal steps of their series), "mse" (squared, in variances) or "owa"
-            (the mean of sMAPE and MASE, each in those of the seasonal naive method).
+            (the M4 competition's: the mean of sMAPE and MASE, each in those of Naive2).
     """
 
     series: Sequence[Array]
@@ -61,6 +61,7 @@ class Training:
     known: int = 0
     held: int = 0
     measure: str = "mae"
+    _kept: list[tuple[win.Windows, tuple[float, float]]] = field(default_factory=list, repr=False)
 
     @cached_property
     def scales(self) -> Array:
@@ -78,6 +79,11 @@ class Training:
         unit = self.season if self.season > 1 else max(self.horizon, 4)
         fitting = [unit * k for k in (1, 2, 4, 7, 14, 21) if unit * k <= room]
         return fitting[-3:] or [max(int(room), 1)]
+
+    @cached_property
+    def missing(self) -> bool:
+        """Whether a target is missing anywhere, so that windows have to be held in memory together."""
+        return any(np.isnan(values[:, 0]).any() for values in self.series)
 
     @cached_property
     def may_log(self) -> bool:
@@ -99,7 +105,7 @@ class Training:
     def training(self, look: int, *, whole: bool = False) -> Iterator[win.Windows]:
         """Series by series, the windows whose futures end before the validation, or at the series' end if `whole`."""
         ends = [len(values) - (0 if whole else self.held) for values in self.series]
-        stride = -(-sum(ends) // MOST_WINDOWS)
+        stride = -(-sum(ends) // (MOST_WINDOWS // 5 if self.missing else MOST_WINDOWS))
         for number, end in enumerate(ends):
             first = min(look, max(end - self.horizon - 1, 1))
             yield self.cut(number, look, np.arange(first, max(end - self.horizon + 1, first), stride))
@@ -126,11 +132,18 @@ class Training:
     def error(self, windows: win.Windows, points: Array) -> float:
         """The mean error of forecasts (N, H) by `measure`."""
         if self.measure == "owa":
-            naive = win.seasonal_naive(windows.context, self.horizon, self.season)
-            plain = replace(self, measure="mae")
-            pairs = [(smape(windows.future, a), plain.error(windows, a)) for a in (points, naive)]
-            return owa(*pairs[0], *pairs[1])
-        off = np.abs(windows.future - points) ** (1 if self.measure == "mae" else 2)
+            return owa(smape(windows.future, points), self._scaled(windows, points), *self._naive2(windows))
+        return self._scaled(windows, points)
+
+    def _naive2(self, windows: win.Windows) -> tuple[float, float]:
+        """The competition's reference on windows: its sMAPE and scaled error. The same windows come again and again."""
+        if not self._kept or self._kept[0][0] is not windows:
+            answers = np.stack([naive2(c, self.horizon, self.season) for c in windows.context])
+            self._kept[:] = [(windows, (smape(windows.future, answers), self._scaled(windows, answers)))]
+        return self._kept[0][1]
+
+    def _scaled(self, windows: win.Windows, points: Array) -> float:
+        off = np.abs(windows.future - points) ** (2 if self.measure == "mse" else 1)
         each = off / self.steps[windows.series][:, None]
         return float(np.nanmean(each)) if np.isfinite(each).any() else 0.0
 
@@ -140,22 +153,19 @@ class Linear:
 
     def __init__(self, training: Training, look: int, *, log: bool, whole: bool = False) -> None:
         self.look, self.log, self.training = look, log, training
-        rows = [(w.series[0], *self._rows(w)) for w in training.training(look, whole=whole) if len(w)]
-        if not rows:
+        windows = (w for w in training.training(look, whole=whole) if len(w))
+        rows = ((int(w.series[0]), *self._rows(w)) for w in windows)
+        found = _completed(list(rows)) if training.missing else rows
+        self.each = {number: Moments.of(x, y) for number, x, y in found}
+        if not self.each:
             raise DataError(
                 f"No series is long enough for {training.horizon} steps ahead. Forecast fewer (--horizon)."
             )
-        if any(np.isnan(y).any() for _, _, y in rows):
-            first = masked(
-                np.concatenate([x for _, x, _ in rows]), np.concatenate([y for *_, y in rows]), 0.01
-            )
-            rows = [(number, x, np.where(np.isnan(y), x @ first, y)) for number, x, y in rows]
-        self.each = {number: Moments.of(x, y) for number, x, y in rows}
         self.all = sum(list(self.each.values())[1:], next(iter(self.each.values())))
 
     def _rows(self, windows: win.Windows) -> tuple[Array, Array]:
         """Features and targets, weighted by the root of the window's size in those of its series."""
-        unit = _spread(self.training.series[windows.series[0]][:, 0], self.log)
+        unit = spread(self.training.series[windows.series[0]][:, 0], self.log)
         known = windows.take(np.isfinite(windows.future).any(1))
         w = scale(known, self.training.scales, log=self.log)
         weight = np.sqrt(w.size / unit)
@@ -172,7 +182,16 @@ class Linear:
         return Maps(shared, own)
 
 
-def _spread(values: Array, log: bool) -> float:
+def _completed(rows: list[tuple[int, Array, Array]]) -> list[tuple[int, Array, Array]]:
+    """Missing targets replaced by what a map fitted without them says: in a fit with them they change nothing."""
+    if not rows:
+        return rows
+    first = masked(np.concatenate([x for _, x, _ in rows]), np.concatenate([y for *_, y in rows]), 0.01)
+    return [(number, x, np.where(np.isnan(y), x @ first, y)) for number, x, y in rows]
+
+
+def spread(values: Array, log: bool) -> float:
+    """The standard deviation of a series, in logarithms if `log`; 1 where it does not move."""
     known = values[np.isfinite(values)]
     spread = float(np.std(np.log(known) if log else known))
     return spread or 1.0
@@ -202,6 +221,10 @@ class Found:
     answers: Array
     error: float
     table: tuple[tuple[Choice, bool, float], ...]
+
+    def points(self, answers: Array) -> Array:
+        """Answers in the units of the series."""
+        return np.exp(np.minimum(answers, 700)) if self.log else answers
 
 
 def search(
@@ -255,6 +278,15 @@ def _averaged(training: Training, judged: win.Windows, tried: list, table: list)
         if new < error:
             chosen, z, error = [*chosen, choice], mixed, new
     return Found(tuple(chosen), log, judged, z, error, tuple(table))
+
+
+def fitted(training: Training, found: Found, windows: win.Windows) -> Array:
+    """The average of the chosen maps on other windows (N, H), fitted without the validation."""
+    total = np.zeros(windows.future.shape)
+    for choice, maps in zip(found.choices, refit(training, found, whole=False), strict=True):
+        w = scale(windows.tail(choice.look), training.scales, log=found.log)
+        total += answers(maps, w, windows.series)
+    return total / len(found.choices)
 
 
 def refit(training: Training, found: Found, *, whole: bool) -> list[Maps]:
