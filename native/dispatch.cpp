@@ -23,11 +23,14 @@
     int rmsprop(const unrolled_rmsprop*);          \
     int step_pack(unrolled_stepper*);              \
     int step(const unrolled_stepper*, int64_t, const float*, const float*, float*); \
+    int read_steps(const unrolled_reading*);       \
+    int pool(const unrolled_pooling*);             \
     }
 #define UNROLLED_TABLE(isa)                                                                     \
     {#isa, isa::elman_forward, isa::elman_backward, isa::lstm_forward, isa::lstm_backward,      \
      isa::gru_forward, isa::gru_backward, isa::mingru_forward, isa::mingru_backward,            \
-     isa::scan_forward, isa::scan_backward, isa::input_table, isa::rmsprop, isa::step_pack, isa::step}
+     isa::scan_forward, isa::scan_backward, isa::input_table, isa::rmsprop, isa::step_pack, isa::step, \
+     isa::read_steps, isa::pool}
 
 namespace unrolled {
 
@@ -139,4 +142,20 @@ int unrolled_step(const unrolled_stepper* call, int64_t B, const float* x, const
     if (!call || call->size != sizeof *call) return UNROLLED_BAD_CALL;
     const unrolled::FlushDenormals flush;
     return kernels().step(call, B, x, before, after);
+}
+
+int unrolled_read_steps(const unrolled_reading* call) { return run(kernels().read_steps, call); }
+
+int unrolled_pool_steps(const unrolled_pooling* call) { return run(kernels().pool, call); }
+
+int unrolled_index_pairs(const unrolled_reading* call) {
+    if (!call || call->size != sizeof *call || call->capacity < 2 * call->pairs || !call->slots) return UNROLLED_BAD_CALL;
+    if (call->capacity & (call->capacity - 1)) return UNROLLED_BAD_CALL;
+    const uint64_t mask = static_cast<uint64_t>(call->capacity) - 1;
+    for (int64_t i = 0; i < call->pairs; ++i) {
+        uint64_t at = unrolled_pair_slot(call->keys[i]) & mask;
+        while (call->slots[at]) at = (at + 1) & mask;
+        call->slots[at] = uint64_t{call->keys[i]} << 32 | static_cast<uint64_t>(i + 1);
+    }
+    return UNROLLED_OK;
 }

@@ -42,6 +42,8 @@ struct Table {
     int (*rmsprop)(const unrolled_rmsprop*);
     int (*step_pack)(unrolled_stepper*);
     int (*step)(const unrolled_stepper*, int64_t, const float*, const float*, float*);
+    int (*read_steps)(const unrolled_reading*);
+    int (*pool)(const unrolled_pooling*);
 };
 
 const Table& kernels();

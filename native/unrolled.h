@@ -145,6 +145,40 @@ UNROLLED_API int unrolled_step_pack(unrolled_stepper* call);
 /* x (B, D); before and after: states, not the same memory. */
 UNROLLED_API int unrolled_step(const unrolled_stepper* call, int64_t B, const float* x, const float* before, float* after);
 
+/* Tokens in steps: token i of a text belongs to step i / step, and x of a step is the sum of its tokens' rows and of the
+   rows of the listed pairs (token i - 1, token i), which belong to the step of token i.
+
+   A row is 4 + 4 K + D bytes: a float scale, K float weights, D signed bytes; its numbers are scale times the bytes. */
+typedef struct {
+    int64_t size;
+    int64_t words, pairs, D, K, step, texts, T; /* T: steps of the longest text at least */
+    int64_t capacity;        /* of slots: a power of two, at least 2 pairs */
+    const int32_t* ids;      /* of all texts */
+    const int64_t* offsets;  /* (texts + 1) */
+    const uint32_t* keys;    /* (pairs) first * words + second; row words + i is that of keys[i] */
+    uint64_t* slots;         /* (capacity) zeros before unrolled_index_pairs */
+    const uint8_t* rows;     /* (words + pairs, 4 + 4 K + D) */
+    float* x;                /* (texts, T, D) out; steps past a text's end are not written */
+    float* weight;           /* (texts, K) out: the sum of the weights of all its rows */
+} unrolled_reading;
+
+/* Which slot a pair's key asks for first. */
+static inline uint64_t unrolled_pair_slot(uint32_t key) { return (key * UINT64_C(0x9E3779B97F4A7C15)) >> 40; }
+
+UNROLLED_API int unrolled_index_pairs(const unrolled_reading* call);
+UNROLLED_API int unrolled_read_steps(const unrolled_reading* call);
+
+/* Mean and maximum over the first lengths[b] steps (null: T) of each row; zeros where there are none. */
+typedef struct {
+    int64_t size;
+    int64_t T, B, D;
+    unrolled_steps x;
+    const int64_t* lengths;
+    float *mean, *max; /* (B, D), either may be null */
+} unrolled_pooling;
+
+UNROLLED_API int unrolled_pool_steps(const unrolled_pooling* call);
+
 UNROLLED_API int unrolled_elman_forward(const unrolled_elman* call);
 UNROLLED_API int unrolled_elman_backward(const unrolled_elman* call);
 UNROLLED_API int unrolled_lstm_forward(const unrolled_gated* call);

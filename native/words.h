@@ -55,6 +55,10 @@ UNROLLED_WORDS_API int64_t unrolled_index_words(const unrolled_word_list* list);
 UNROLLED_WORDS_API int64_t unrolled_encode_words(const unrolled_texts* texts, const unrolled_word_list* list,
                                                  int32_t* out, int64_t* row_offsets);
 
+// Each text as its tokens by the rule "words-marks-1", every one followed by a space: in `out`, of four times as many
+// bytes as the texts have; out_offsets (texts + 1,) says where each begins. `fold` is not read. The number of bytes, or -2.
+UNROLLED_WORDS_API int64_t unrolled_mark_words(const unrolled_texts* texts, uint8_t* out, int64_t* out_offsets);
+
 #ifdef __cplusplus
 }
 #endif

@@ -116,7 +116,7 @@ def test_sentiment_in_words(run, model):
     assert first == f"positive  {p:.1%}  a great film"
     assert mattered.startswith("  words that mattered: great (+")
     assert empty.rstrip() == "no answer: no words"
-    assert unseen == "no answer: no known word  never seen"
+    assert unseen == "no answer: too few known words; is it in another language?  never seen"
     assert long.endswith("good good...")
     assert len(long) < 100
 
@@ -155,12 +155,16 @@ def test_predict_gives_every_row_back_with_pythons_answer(run, model, tmp_path):
     status, out, err = run("predict", tmp_path / "in.csv", "-o", tmp_path / "out.csv", "--model", model)
     assert (status, out) == (0, "")
     texts = ['good; "great"\nfilm', "", "awful", "never seen"]
-    added = [f";{a.label or ''};{a.confidence!r};{a.status}" for a in unrolled.load(model).predict(texts)]
+    bundle = unrolled.load(model)
+    added = [";" + ";".join([a.label or "", f"{bundle.score(a):.4f}", f"{a.confidence:.4f}",
+                             *(f"{p:.4f}" for p in a.probabilities.values()), a.status])
+             for a in bundle.predict(texts)]  # fmt: skip
     lines = TABLE.split("\r\n")
-    expected = [lines[0] + ";label;confidence;status", lines[1] + added[0], lines[2] + added[1], "",
+    names = ";sentiment;score;confidence;p_negative;p_positive;status"
+    expected = [lines[0] + names, lines[1] + added[0], lines[2] + added[1], "",
                 lines[4] + ";" + added[2], lines[5] + added[3], ""]  # fmt: skip
     assert (tmp_path / "out.csv").read_bytes().decode("utf-16-le").split("\r\n") == expected
-    assert "rows: 4\n2 of them are not as they should be and were answered as they are; the first: " in err
+    assert "rows: 4\nstatus: ok 2, empty 1, unknown_words 1\n2 of them are not as they should be; the first" in err
     assert "row 3 (line 6) has 2 fields, but the header names 3 columns" in err
 
 
@@ -186,7 +190,7 @@ def test_predict_streams(model):
         process.stdin.close()
         reader.join()
     answered = (early + rest[0]).splitlines()
-    assert answered[0] == b"text,n,label,confidence,status"
+    assert answered[0] == b"text,n,sentiment,score,confidence,p_negative,p_positive,status"
     assert [line.split(b",")[1] for line in answered[1:]] == [b"%d" % n for n in range(20_000)]
 
 

@@ -44,7 +44,7 @@ class Prediction:
         label: the most probable label; None when the text cannot be judged.
         confidence: its probability, 0 to 1.
         probabilities: of every label, summing to 1.
-        status: "ok", "empty" or "unknown_words".
+        status: "ok", "undecided" (less confident than asked for), "empty", "unknown_words" or "invalid".
     """
 
     label: str | None
@@ -73,14 +73,14 @@ class Bundle:
         """The network on NumPy and the engine."""
         return Runtime(self.task.network, self.weights)
 
-    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+    def encode(self, texts: Sequence[str]) -> Sequence[np.ndarray]:
         """Texts as token ids, one int32 array each."""
         return self.task.encode(texts)
 
     def score_ids(self, sequences: Sequence[np.ndarray], *, batch_size: int = 256) -> np.ndarray:
         """Probabilities (N, K), float64, for token ids."""
         parts = [
-            self.task.probabilities(self.runtime(self.task.pad(sequences[i : i + batch_size])))
+            self.task.scores(self.runtime, sequences[i : i + batch_size])
             for i in range(0, len(sequences), batch_size)
         ]
         return np.concatenate(parts) if parts else np.zeros((0, len(self.labels)))
@@ -89,17 +89,37 @@ class Bundle:
         """Probabilities (N, K), float64, columns in the order of `labels`."""
         return self.score_ids(self.encode(texts), batch_size=batch_size)
 
-    def predict(self, texts: Sequence[str], *, batch_size: int = 256) -> list[Prediction]:
-        """One answer per text, in order. A text that cannot be judged gets no label and equal probabilities."""
+    def predict(
+        self, texts: Sequence[str], *, batch_size: int = 256, min_confidence: float = 0.0
+    ) -> list[Prediction]:
+        """One answer per text, in order. A text that cannot be judged gets no label and equal probabilities.
+
+        Args:
+            texts: what to judge.
+            batch_size: texts read at once.
+            min_confidence: answers less probable than this get no label either, and the status "undecided".
+        """
         sequences = self.encode(texts)
         scores = self.score_ids(sequences, batch_size=batch_size)
-        return [self._answer(self.task.status(ids), row) for ids, row in zip(sequences, scores, strict=True)]
+        answers = zip(map(self.task.status, sequences), scores, strict=True)
+        return [self._answer(status, row, min_confidence) for status, row in answers]
+
+    def unanswered(self, status: str) -> Prediction:
+        """The answer to what cannot be judged."""
+        share = 1 / len(self.labels)
+        return Prediction(None, share, dict.fromkeys(self.labels, share), status)
+
+    def score(self, answer: Prediction) -> float:
+        """P(positive) - P(negative), -1 to 1; 0 where the labels have no such ends."""
+        if not self.task.poles:
+            return 0.0
+        low, high = (answer.probabilities[label] for label in self.task.poles)
+        return high - low
 
     def trace(self, text: str) -> list[float]:
         """The probability of the last label after each word of `text`, as the network reads on."""
         (ids,) = self.encode([text])
-        outputs = self.runtime.trace(self.task.pad([ids]))[0]
-        return [float(p) for p in self.task.probabilities(outputs)[-len(ids) :, -1]]
+        return [float(p) for p in self.task.trace(self.runtime, ids)[:, -1]]
 
     def save(
         self, folder: str | os.PathLike[str], *, half: bool = False, eight_bits: Sequence[str] = ()
@@ -151,14 +171,13 @@ class Bundle:
         card = (path / "card.md").read_text(encoding="utf-8") if (path / "card.md").exists() else ""
         return cls(task, weights, read_config(path / "config.toml"), card, name=path.name)
 
-    def _answer(self, status: str, row: np.ndarray) -> Prediction:
+    def _answer(self, status: str, row: np.ndarray, least: float) -> Prediction:
         if status != "ok":
-            share = 1 / len(self.labels)
-            return Prediction(None, share, dict.fromkeys(self.labels, share), status)
-        best = int(row.argmax())
-        return Prediction(
-            self.labels[best], float(row[best]), dict(zip(self.labels, row.tolist(), strict=True))
-        )
+            return self.unanswered(status)
+        best, probabilities = int(row.argmax()), dict(zip(self.labels, row.tolist(), strict=True))
+        if row[best] < least:
+            return Prediction(None, float(row[best]), probabilities, "undecided")
+        return Prediction(self.labels[best], float(row[best]), probabilities)
 
 
 def names() -> list[str]:

@@ -9,7 +9,7 @@ because words act together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from .tasks.sentiment import Sentiment
 
 LIMIT = 200
 """Words looked at by default, the last ones that the network reads: the cost is one reading for each."""
+
+READ = 2000
+"""Tokens of the longest text whose reading is followed: a network that reads both ways is asked for each beginning."""
 
 _EPS = 2.0**-24  # of float32: probabilities cannot come closer to 0 or 1 in any way that means something
 
@@ -60,13 +63,69 @@ def explain(bundle: Bundle, text: str, *, label: str | None = None, limit: int =
     assert isinstance(task, Sentiment)  # the only task whose inputs are words
     (ids,) = bundle.encode([text])
     places = _known(task, text, ids)[-limit:] if limit else []
-    scores = bundle.score_ids([ids, *_without(ids, places, task.tokenizer.vocabulary.unknown_id)])
+    scores = bundle.score_ids([ids, *_without(ids, places, task.tokenizer.unknown_id)])
     answer = int(scores[0].argmax()) if label is None else bundle.labels.index(label)
     p = np.clip(scores[:, answer], _EPS, 1 - _EPS)
     odds = np.log(p) - np.log1p(-p)
     spans = task.tokenizer.token_spans(text)
     falls = zip(places, (odds[0] - odds[1:]).tolist(), strict=True)
     return [Influence(*span, fall) for at, fall in falls if (span := spans[at]) is not None]
+
+
+METHOD = (
+    "Each known word is taken out of the text, one at a time, and the network reads again: a word's number is how far "
+    "the answer's log-odds fall without it (occlusion). Words act together: the numbers need not sum to the log-odds."
+)
+
+
+@dataclass(frozen=True)
+class Account:
+    """Why a text got its answer.
+
+    Attributes:
+        text: as it was given.
+        label: the answer that is explained; None for a text that cannot be judged.
+        probability: of that answer.
+        status: of the text.
+        log_odds: ln(p / (1 - p)) of the answer.
+        base: its log-odds when all the words looked at are taken out.
+        influences: the words, in the order of the text.
+        rest: what the words' numbers leave unexplained: log_odds - base - their sum.
+        reading: the probability of the last label after each token, as the network reads on.
+    """
+
+    text: str
+    label: str | None
+    probability: float
+    status: str
+    log_odds: float
+    base: float
+    influences: list[Influence]
+    rest: float
+    reading: list[float]
+
+    def to_dict(self) -> dict[str, object]:
+        """Everything, with the method, as JSON can hold it; places are code points."""
+        return {**asdict(self), "method": METHOD}
+
+
+def account(bundle: Bundle, text: str, *, label: str | None = None, limit: int = LIMIT) -> Account:
+    """The whole account of one answer; arguments and errors as in `explain`."""
+    influences = explain(bundle, text, label=label, limit=limit)
+    (answer,) = bundle.predict([text])
+    if answer.label is None:
+        return Account(text, None, answer.confidence, answer.status, 0.0, 0.0, [], 0.0, [])
+    task = bundle.task
+    assert isinstance(task, Sentiment)
+    (ids,) = bundle.encode([text])
+    bare = ids.copy()
+    bare[_known(task, text, ids)[-limit:] if limit else []] = task.tokenizer.unknown_id
+    said = label or answer.label
+    p = np.clip(bundle.score_ids([ids, bare])[:, bundle.labels.index(said)], _EPS, 1 - _EPS)
+    whole, base = (np.log(p) - np.log1p(-p)).tolist()
+    rest = whole - base - sum(found.contribution for found in influences)
+    reading = bundle.trace(text) if len(ids) <= READ else []
+    return Account(text, said, float(p[0]), answer.status, whole, base, influences, rest, reading)
 
 
 def strongest(influences: list[Influence], count: int = 5) -> list[Influence]:
@@ -76,10 +135,12 @@ def strongest(influences: list[Influence], count: int = 5) -> list[Influence]:
 
 def _known(task: Sentiment, text: str, ids: np.ndarray) -> list[int]:
     """Places in `ids` of the known words that the network reads."""
-    longest = task.network.input_shape[0] or len(ids)
-    unknown = task.tokenizer.vocabulary.unknown_id
+    longest = len(ids) if task.step else task.network.input_shape[0] or len(ids)
+    unknown = task.tokenizer.unknown_id
     first = max(len(ids) - longest, int(task.tokenizer.start_id is not None))
-    return [at for at in range(first, len(ids)) if ids[at] != unknown]
+    return [
+        at for at in range(first, len(ids)) if ids[at] != unknown and (not task.step or task.spoken[ids[at]])
+    ]
 
 
 def _without(ids: np.ndarray, places: list[int], unknown: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from . import kernels
 from . import network as net
 from .errors import UsageError
+from .kernels import reading
 
 Array = np.ndarray
 
@@ -146,14 +147,12 @@ class Runtime:
 
 def _pooled(x: Array, how: Sequence[str], lengths: Array | None) -> Array:
     """(B, T, D) to (B, len(how) * D)."""
-    ends = np.full(len(x), x.shape[1]) if lengths is None else np.asarray(lengths)
-    pooled = np.zeros((len(x), len(how), x.shape[2]), x.dtype)
-    for row, end in enumerate(ends.tolist()):
-        if end:  # row by row: a row's answer must not depend on what else is in the batch
-            steps = x[row, :end]
-            for place, name in enumerate(how):
-                pooled[row, place] = steps[-1] if name == "last" else getattr(steps, name)(0)
-    return pooled.reshape(len(x), -1)
+    found = dict(zip(("mean", "max"), reading.pool(x, lengths), strict=True))
+    if "last" in how:
+        ends = np.full(len(x), x.shape[1]) if lengths is None else np.asarray(lengths)
+        found["last"] = np.zeros_like(found["mean"])
+        found["last"][ends > 0] = x[np.flatnonzero(ends), ends[ends > 0] - 1]
+    return np.concatenate([found[name] for name in how], -1)
 
 
 def _pooled_so_far(x: Array, how: Sequence[str]) -> Array:

@@ -1,4 +1,4 @@
-"""`sentiment`, `predict` and `evaluate`: what a trained model is for."""
+"""`sentiment` and `evaluate`: what a trained model is for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,27 +33,16 @@ if TYPE_CHECKING:
     from ..evaluate import Evaluation
     from ..explain import Influence
 
-TABLE = "A table (CSV, TSV, JSONL, Parquet, or a text a line), or - (stdin)."
-TextColumn = Annotated[
-    str | None, typer.Option(help="Column with the texts.", show_default='"text", or the only one')
-]
-Encoding = Annotated[str | None, typer.Option(help="Encoding of the table.", show_default="found out")]
-Delimiter = Annotated[str | None, typer.Option(help="What stands between fields.", show_default="found out")]
-NO_ANSWER = {"empty": "no words", "unknown_words": "no known word"}
+NO_ANSWER = {"empty": "no words", "unknown_words": "too few known words; is it in another language?"}
 
 
 def add(app: typer.Typer) -> None:
-    """Add the three verbs."""
+    """Add both verbs."""
     for verb, *lines in (
         (
             sentiment,
             'unrolled sentiment "This film was just brilliant"',
             "unrolled sentiment reviews.txt --json",
-        ),
-        (
-            predict,
-            "unrolled predict reviews.csv -o answers.csv",
-            "unrolled predict - -o - --text-column review",
         ),
         (
             evaluate,
@@ -119,43 +107,6 @@ def _in_words(text: str, answer: Prediction, words: list[Influence]) -> str:
     return f"{answer.label}  {answer.confidence:.1%}  {shown}" + (
         f"\n  words that mattered: {mattered}" if words else ""
     )
-
-
-def predict(
-    input_: Annotated[str, typer.Argument(metavar="INPUT", help=TABLE, show_default=False)],
-    output: Annotated[
-        str, typer.Option("--output", "-o", help="The table to write, or - (stdout).", show_default=False)
-    ],
-    model: Model = DEFAULT_MODEL,
-    text_column: TextColumn = None,
-    encoding: Encoding = None,
-    delimiter: Delimiter = None,
-    batch_size: Annotated[int, typer.Option(help="Rows answered at once.", min=1)] = 256,
-) -> None:
-    """Answer every row of a table: the same rows in the same order, with label, confidence and status added.
-
-    The rows stream through, so that a table of any length fits in memory.
-    """
-    from ..data import open_rows
-    from ..datasets.files import text_column as find_text_column
-
-    bundle = open_model(model)
-    with open_rows(input_, encoding=encoding, delimiter=delimiter) as rows:
-        say(rows.note)
-        at, done, bad = find_text_column(rows, text_column), 0, []
-        with rows.writer(output, ["label", "confidence", "status"]) as writer, progress("predicting") as bar:
-            stream = iter(rows)
-            while batch := list(islice(stream, batch_size)):
-                for row, answer in zip(batch, bundle.predict([row.field(at) for row in batch]), strict=True):
-                    writer.write(row, [answer.label or "", repr(answer.confidence), answer.status])
-                bad += [f"{row.place} {row.problem}" for row in batch if row.problem]
-                done += len(batch)
-                bar(done, None)
-    say(f"rows: {done:,}")
-    if bad:
-        say(
-            f"{len(bad):,} of them are not as they should be and were answered as they are; the first: {bad[0]}"
-        )
 
 
 def evaluate(

@@ -3,12 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..errors import ShapeError, UsageError
+
+
+class Sequences(Sequence[NDArray[np.int32]]):
+    """Rows of ids in one array (N,), and where each begins and the last ends, (B + 1,): a list without copies."""
+
+    def __init__(self, ids: NDArray[np.int32], offsets: NDArray[np.int64]) -> None:
+        self.ids, self.offsets = ids, offsets
+
+    @classmethod
+    def of(cls, rows: Sequence[NDArray[np.int32]]) -> Sequences:
+        """These rows, which may be Sequences already."""
+        if isinstance(rows, cls):
+            return rows
+        offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+        return cls(np.concatenate([np.zeros(0, np.int32), *rows]).astype(np.int32), offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @overload
+    def __getitem__(self, at: int) -> NDArray[np.int32]: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequences: ...
+    def __getitem__(self, at: int | slice) -> NDArray[np.int32] | Sequences:
+        if isinstance(at, slice):
+            first, last, step = at.indices(len(self))
+            if step != 1:
+                return Sequences.of([self[i] for i in range(first, last, step)])
+            offsets = self.offsets[first : max(first, last) + 1]
+            return Sequences(self.ids[offsets[0] : offsets[-1]], offsets - offsets[0])
+        i = range(len(self))[at]
+        return self.ids[self.offsets[i] : self.offsets[i + 1]]
 
 
 def pad_sequences(

@@ -141,6 +141,20 @@ class Tokenizer:
         self.start_id = start_id
         self.unseen_id = unseen_id
 
+    @property
+    def size(self) -> int:
+        """How many ids there are."""
+        return self.vocabulary.size
+
+    @property
+    def unknown_id(self) -> int:
+        """The id of words that it does not know."""
+        return self.vocabulary.unknown_id
+
+    def word(self, token: int) -> str:
+        """The word with the id `token`."""
+        return self.vocabulary.word(token)
+
     def encode(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """One int32 array of ids per text, of any length; an empty text gives the start mark alone."""
         ids, offsets = self.encode_flat(texts)

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import BundleError, UsageError
 from ..network import Network
+from ..runtime import Runtime
 
 
 class Task(ABC):
@@ -37,7 +38,7 @@ class Task(ABC):
         """Decide everything that is read off the training examples (labels, vocabulary), and nothing else."""
         raise cls._not_labels()
 
-    def encode(self, inputs: Sequence[str]) -> list[np.ndarray]:
+    def encode(self, inputs: Sequence[str]) -> Sequence[np.ndarray]:
         """Inputs as token ids, one int32 array each, of any length."""
         raise self._not_labels()
 
@@ -53,9 +54,23 @@ class Task(ABC):
         """The network's outputs (B, O) as probabilities (B, K), float64, in the order of `labels`."""
         raise self._not_labels()
 
+    def scores(self, run: Runtime, sequences: Sequence[np.ndarray]) -> np.ndarray:
+        """Probabilities (B, K), float64, of encoded inputs, by the network in `run`."""
+        return self.probabilities(run(self.pad(sequences)))
+
+    def trace(self, run: Runtime, sequence: np.ndarray) -> np.ndarray:
+        """Probabilities (T, K) after each step of an encoded input."""
+        raise self._not_labels()
+
     def status(self, sequence: np.ndarray) -> str:
         """Whether an encoded input can be judged: "ok", "empty" or "unknown_words"."""
         raise self._not_labels()
+
+    @property
+    def poles(self) -> tuple[str, str] | None:
+        """The labels of the bad and of the good end, where there are such; their difference is a score."""
+        ends = [[x for x in self.labels if x.lower() in names] for names in (("negative", "neg"), ("positive", "pos"))]
+        return (ends[0][0], ends[1][0]) if all(ends) else None
 
     @property
     def training_loss(self) -> str:
@@ -78,7 +93,9 @@ class Task(ABC):
     def with_arrays(self, arrays: Mapping[str, np.ndarray]) -> Task:
         """The same task with the arrays of its bundle. Raises BundleError for others than it owns."""
         if arrays:
-            raise BundleError(f"The arrays {', '.join(sorted(arrays))} belong to no {self.name} model. Train again.")
+            raise BundleError(
+                f"The arrays {', '.join(sorted(arrays))} belong to no {self.name} model. Train again."
+            )
         return self
 
     @classmethod

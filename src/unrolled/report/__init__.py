@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import UsageError, need
+from ..errors import UsageError, need
 
 _BLUE, _ORANGE, _GREY = "#2563a8", "#d9730d", "#8a8a8a"
 
