@@ -35,7 +35,7 @@ STANDARD_LIBRARY = {*sys.stdlib_module_names, "tomllib", "tomli"}  # tomllib is 
 NETWORK = {"urllib.request", "http.client", "socket", "ssl", "ftplib", "requests", "httpx"}
 TORCH_ROOMS = {
     "cells", "layers", "nn", "patch", "optimizers", "train", "distil", "kernels/torch_ops.py", "kernels/gated_ops.py",
-    "kernels/recurrent_ops.py", "kernels/recurrent_torch.py",
+    "kernels/recurrent_ops.py", "kernels/recurrent_torch.py", "kernels/scan_ops.py",
 }  # fmt: skip
 
 

@@ -57,6 +57,15 @@ class Gated(ctypes.Structure):
     ]
 
 
+class Scan(ctypes.Structure):
+    """unrolled_scan."""
+
+    _fields_ = [
+        *((name, c_int64) for name in ("size", "T", "N")),
+        *((name, c_void_p) for name in ("a", "b", "h_0", "h", "d_h", "d_a", "d_b", "d_h_0")),
+    ]
+
+
 class Table(ctypes.Structure):
     """unrolled_table."""
 
