@@ -85,6 +85,7 @@ template <class Call>
 int run(int (*kernel)(const Call*), const Call* call) {
     if (!call || call->size != sizeof *call) return UNROLLED_BAD_CALL;
     const FlushDenormals flush;
+    begin_call();
     return kernel(call);
 }
 
@@ -141,6 +142,7 @@ int unrolled_step_pack(unrolled_stepper* call) {
 int unrolled_step(const unrolled_stepper* call, int64_t B, const float* x, const float* before, float* after) {
     if (!call || call->size != sizeof *call) return UNROLLED_BAD_CALL;
     const unrolled::FlushDenormals flush;
+    unrolled::begin_call();
     return kernels().step(call, B, x, before, after);
 }
 

@@ -301,17 +301,13 @@ int backward(Call& call) {
             g.sums.add(rows, piece, i, t, g.dz, before, g.in);
         },
         [](Piece&, int64_t) {});
-    // What one thread alone can do, at the same time.
-    bool good = true;
-    share(by_word ? 2 : 1, [&](int64_t task) {
-        if (task == 1) {
-            good = index.sort(c, rows);
-        } else if (c.d_h_0 || rows.starts_late()) {
-            first_gradients(call, g);
-            backward_shared<Slope>(call, g);
-        }
-    });
-    if (!good) return UNROLLED_BAD_TOKEN;
+    const auto beginning = [&] {
+        if (!c.d_h_0 && !rows.starts_late()) return;
+        first_gradients(call, g);
+        backward_shared<Slope>(call, g);
+    };
+    if (!by_word) beginning();
+    else if (!index.sort(c, rows, beginning)) return UNROLLED_BAD_TOKEN;
     bool done = weight_gradients(call, g);
     if (by_word) done = done && embedding_gradient(scratch, c, index, g.dz.data);
     if (!call.reads_tokens()) done = done && input_gradients(call, g);

@@ -10,6 +10,9 @@ namespace unrolled {
 // One thread's share [begin, end) of n pieces of work.
 using RangeFunction = void (*)(int64_t begin, int64_t end, void* context);
 
+// Every entry of the ABI that computes calls this first: thread_count() stays as it is until the next.
+void begin_call();
+
 // How many pieces a call may be cut into so that all of them run at the same time.
 int thread_count();
 

@@ -37,9 +37,7 @@ void update_rows(const unrolled_rmsprop& call, int64_t begin, int64_t end) {
     }
 }
 
-}  // namespace
-
-int rmsprop(const unrolled_rmsprop* call) {
+int update_weight(const unrolled_rmsprop* call) {
     if (call->size != sizeof *call || call->rows < 0 || call->columns < 0) return UNROLLED_BAD_CALL;
     for (int64_t i = 0; i < call->count; ++i)
         if (call->ids[i] < (i ? call->ids[i - 1] + 1 : 0) || call->ids[i] >= call->rows) return UNROLLED_BAD_IDS;
@@ -49,6 +47,14 @@ int rmsprop(const unrolled_rmsprop* call) {
         if (call->ids) return update_rows(*call, begin, end);
         update(*call, begin * call->columns, end * call->columns, call->gradient + begin * call->columns);
     });
+    return UNROLLED_OK;
+}
+
+}  // namespace
+
+int rmsprop(const unrolled_rmsprop* call) {
+    for (; call; call = call->next)
+        if (const int status = update_weight(call)) return status;
     return UNROLLED_OK;
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <thread>
+#include <type_traits>
 
 #include "engine.h"
 #include "scratch.h"
@@ -125,12 +126,17 @@ inline void deal(int64_t B, int64_t parts, int64_t together, int32_t* dealt, int
     first[parts] = n;
 }
 
-// Calls body(i) for every i in [0, n), each once, on whichever thread is free.
+// Calls body(i) for every i in [0, n), each once, on whichever thread is free; body(i, number) also gets a number below
+// thread_count() that no other thread has at that time.
 template <class Body>
 void share(int64_t n, const Body& body) {
-    std::atomic<int64_t> next{0};
+    std::atomic<int64_t> next{0}, threads{0};
     parallel(std::min<int64_t>(n, thread_count()), [&](int64_t, int64_t) {
-        for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < n;) body(i);
+        [[maybe_unused]] const int64_t number = threads.fetch_add(1, std::memory_order_relaxed);
+        for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < n;) {
+            if constexpr (std::is_invocable_v<Body, int64_t, int64_t>) body(i, number);
+            else body(i);
+        }
     });
 }
 

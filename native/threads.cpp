@@ -25,19 +25,41 @@ namespace {
 
 thread_local bool in_range = false;  // this thread is inside a range: a nested call runs as one range
 
+using Clock = std::chrono::steady_clock;
+using std::chrono::microseconds;
+
+// Where other programs keep a core busy, the range that it was given comes late, and everybody waits for it. Then the
+// calls of this thread work alone for a while, twice as long each time. No result depends on it.
+struct Crowd {
+    Clock::duration pause{};
+    Clock::time_point until{};
+    bool alone = false;  // during one call: changes in begin_call only
+
+    void waited(Clock::duration own, Clock::duration all) {
+        pause -= pause / 16;
+        if (all < 3 * own + microseconds(400)) return;
+        pause = std::clamp<Clock::duration>(2 * pause, microseconds(10000), microseconds(640000));
+        until = Clock::now() + pause;
+    }
+};
+
+thread_local Crowd crowd;
+
 struct Job {
     int64_t n;
     int64_t chunk;
     RangeFunction f;
     void* context;
+    Clock::time_point own_end{};  // of the caller's range, which is the first
 };
 
-void run_range(const Job& job, int64_t begin, int64_t end) {
+void run_range(Job& job, int64_t begin, int64_t end) {
     const FlushDenormals flush;
     const bool outer = in_range;
     in_range = true;
     job.f(begin, end, job.context);
     in_range = outer;
+    if (begin == 0) job.own_end = Clock::now();
 }
 
 void relax() {
@@ -51,13 +73,13 @@ void relax() {
 // Waits for `ready` a moment longer than the gap between two calls of a training step; false if it never came.
 template <class Ready>
 bool spin(const Ready& ready) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::microseconds(50);
+    const auto deadline = Clock::now() + microseconds(50);
     do {
         for (int i = 0; i < 64; ++i) {
             if (ready()) return true;
             relax();
         }
-    } while (std::chrono::steady_clock::now() < deadline);
+    } while (Clock::now() < deadline);
     return false;
 }
 
@@ -81,7 +103,7 @@ public:
     const int wanted;
     int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-    void run(const Job& job) {
+    void run(Job& job) {
         job_ = job;
         pending_ = threads() - 1;
         announce();
@@ -166,11 +188,9 @@ int own_threads() {
     return wanted > 0 ? wanted : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-void torch_range(int64_t begin, int64_t end, void* job) { run_range(*static_cast<const Job*>(job), begin, end); }
+void torch_range(int64_t begin, int64_t end, void* job) { run_range(*static_cast<Job*>(job), begin, end); }
 
-}  // namespace
-
-int thread_count() {
+int offered_threads() {
     if (in_range || alone) return 1;
     if (!torch_for.load()) return own_threads();
     uint32_t offered = 1;
@@ -179,15 +199,22 @@ int thread_count() {
     return std::max(1, wanted > 0 ? std::min(wanted, static_cast<int>(offered)) : static_cast<int>(offered));
 }
 
+}  // namespace
+
+void begin_call() { crowd.alone = crowd.pause.count() > 0 && Clock::now() < crowd.until; }
+
+int thread_count() { return crowd.alone ? 1 : offered_threads(); }
+
 void parallel_for(int64_t n, RangeFunction f, void* context) {
     if (n <= 0) return;
     const int64_t threads = std::min<int64_t>(thread_count(), n);
     Job job{n, (n + threads - 1) / threads, f, context};
     if (threads == 1) return run_range(job, 0, n);
+    const auto start = Clock::now();
     if (const auto run = torch_for.load()) {
         // Its status tells of exceptions thrown by the ranges, and ours throw none.
         (void)run(0, n, job.chunk, torch_range, &job);
-        return;
+        return crowd.waited(job.own_end - start, Clock::now() - start);
     }
     std::unique_lock<std::mutex> lock(busy, std::try_to_lock);
     // Another Python thread has the workers, or torch arrived this instant: this call does its work alone.
@@ -201,6 +228,7 @@ void parallel_for(int64_t n, RangeFunction f, void* context) {
     const int64_t started = std::min<int64_t>(pool->threads(), n);
     job.chunk = (n + started - 1) / started;
     pool->run(job);
+    crowd.waited(job.own_end - start, Clock::now() - start);
 }
 
 }  // namespace unrolled
@@ -216,7 +244,7 @@ void unrolled_set_parallel_for(unrolled_parallel_for run, unrolled_get_num_threa
 
 void unrolled_set_threads(int32_t threads) { unrolled::limit = std::max(0, threads); }
 
-int32_t unrolled_threads(void) { return unrolled::thread_count(); }
+int32_t unrolled_threads(void) { return unrolled::offered_threads(); }
 
 const char* unrolled_pool(void) {
     if (unrolled::alone) return "none";

@@ -52,6 +52,18 @@ void add_rows(const float* dz, int64_t H, const int32_t* rows, int64_t n, float*
     }
 }
 
+// Visits the tokens of one of `parts` parts of the batch, and after the last one those of the common beginning.
+template <class Visit>
+void each_token(const unrolled_elman& c, const Rows& all, int64_t part, int64_t parts, const Visit& visit) {
+    for (int64_t r = 0, before = 0; r < all.B; before += all.steps[r++]) {
+        if (before * parts / std::max<int64_t>(1, all.total) != part) continue;
+        const int32_t* tokens = c.tokens + all.order[r] * c.token_row;
+        for (int64_t t = all.begin[r], end = t + all.steps[r]; t < end; ++t)
+            visit(tokens[(c.reverse ? end - 1 - t : t) * c.token_time], all.place(t, r));
+    }
+    for (int64_t t = 0; part == parts - 1 && t < all.shared; ++t) visit(c.prefix_token, all.total + t);
+}
+
 }  // namespace
 
 bool scan(const unrolled_elman& call, int64_t* begins, uint8_t* met) {
@@ -69,36 +81,42 @@ bool scan(const unrolled_elman& call, int64_t* begins, uint8_t* met) {
 }
 
 Index::Index(Scratch& scratch, int64_t V, int64_t n)
-    : ids(scratch.take<int64_t>(std::min(V, n))), begin(scratch.take<int64_t>(std::min(V, n) + 1)),
-      rows(scratch.take<int32_t>(n + kAhead)), count(scratch.zeros<int32_t>(V)) {}
+    : V(V), parts(std::max<int64_t>(1, std::min<int64_t>(thread_count(), n / 4096))),
+      ids(scratch.take<int64_t>(std::min(V, n))), begin(scratch.take<int64_t>(std::min(V, n) + 1)),
+      rows(scratch.take<int32_t>(n + kAhead)), counts(scratch.zeros<int32_t>(V * parts)) {}
 
-bool Index::sort(const unrolled_elman& c, const Rows& all) {
-    const auto each = [&](const auto& visit) {
-        for (int64_t r = 0; r < all.B; ++r) {
-            const int32_t* tokens = c.tokens + all.order[r] * c.token_row;
-            for (int64_t t = all.begin[r], end = t + all.steps[r]; t < end; ++t)
-                visit(tokens[(c.reverse ? end - 1 - t : t) * c.token_time], all.place(t, r));
-        }
-        for (int64_t t = 0; t < all.shared; ++t) visit(c.prefix_token, all.total + t);
-    };
+bool Index::count_part(const unrolled_elman& c, const Rows& all, int64_t part) {
+    int32_t* count = counts + part * V;
     bool good = true;
-    each([&](int32_t word, int64_t) {
+    each_token(c, all, part, parts, [&](int32_t word, int64_t) {
         if (static_cast<uint32_t>(word) < static_cast<uint64_t>(c.V)) ++count[word];
         else good = false;
     });
-    if (!good) return false;
-    int64_t place = 0;
-    for (int64_t word = 0; word < c.V; ++word) {
-        if (count[word] == 0) continue;
+    return good;
+}
+
+void Index::begin_words() {
+    int32_t place = 0;
+    for (int64_t word = 0; word < V; ++word) {
+        const int32_t first = place;
+        for (int64_t part = 0; part < parts; ++part) {
+            int32_t& count = counts[part * V + word];
+            const int32_t next = place + count;
+            count = place;
+            place = next;
+        }
+        if (place == first) continue;
         ids[words] = word;
-        begin[words++] = place;
-        place += count[word];
-        count[word] = static_cast<int32_t>(begin[words - 1]);
+        begin[words++] = first;
     }
     begin[words] = place;
-    each([&](int32_t word, int64_t row) { rows[count[word]++] = static_cast<int32_t>(row); });
     std::fill_n(rows + place, kAhead, 0);
-    return true;
+}
+
+void Index::place_part(const unrolled_elman& c, const Rows& all, int64_t part) {
+    int32_t* next = counts + part * V;
+    each_token(c, all, part, parts,
+               [&](int32_t word, int64_t row) { rows[next[word]++] = static_cast<int32_t>(row); });
 }
 
 bool fill_table(Scratch& scratch, const unrolled_table& call, const uint8_t* met) {
@@ -120,33 +138,47 @@ bool fill_table(Scratch& scratch, const unrolled_table& call, const uint8_t* met
 }
 
 bool embedding_gradient(Scratch& scratch, const unrolled_elman& call, const Index& index, const float* dz) {
-    const int64_t most = index.words, H = call.H, D = call.D;
+    constexpr int64_t kSome = 128;  // words whose share of a small d_w_ih is a sum of its own, added up in the end
+    const int64_t most = index.words, H = call.H, D = call.D, tasks = (most + kSome - 1) / kSome;
+    const bool small = call.d_w_ih && H <= 64 && D <= 64;
     float* sums = scratch.take<float>(most * H);
     const float** a = scratch.take<const float*>(most);
     const float** e = scratch.take<const float*>(most);
     const float** init = scratch.take<const float*>(most);
     float** c = scratch.take<float*>(most);
     float* zeros = scratch.zeros<float>(D);
+    float* parts = scratch.take<float>(small ? tasks * H * D : 0);
+    Copies* copies = scratch.take<Copies>(small ? thread_count() : 0);
     const Panels w = packed(scratch, call.w_ih, H, D, D, 1);
+    for (int64_t i = 0; scratch.ok() && small && i < thread_count(); ++i) new (copies + i) Copies(scratch, H);
     if (!scratch.ok()) return false;
     const bool all = call.d_embedding && !call.word_ids;
     if (all) std::fill_n(call.d_embedding, call.V * D, 0.0f);
     if (call.word_ids) std::copy_n(index.ids, index.words, call.word_ids);
     if (call.words) *call.words = index.words;
-    for (int64_t i = 0; i < index.words; ++i) {
-        a[i] = sums + i * H;
-        e[i] = call.embedding + index.ids[i] * D;
-        init[i] = zeros;
-        if (call.d_embedding) c[i] = call.d_embedding + (all ? index.ids[i] : i) * D;
-    }
-    share((index.words + 31) / 32, [&](int64_t task) {
-        const int64_t first = 32 * task, last = std::min(first + 32, index.words);
-        for (int64_t i = first; i < last; ++i)
+    share(tasks, [&](int64_t task, int64_t thread) {
+        const int64_t first = kSome * task, last = std::min(first + kSome, index.words);
+        for (int64_t i = first; i < last; ++i) {
+            a[i] = sums + i * H;
+            e[i] = call.embedding + index.ids[i] * D;
+            prefetch(e[i], small ? D : 0);
+            init[i] = zeros;
+            if (call.d_embedding) c[i] = call.d_embedding + (all ? index.ids[i] : i) * D;
             add_rows(dz, H, index.rows + index.begin[i], index.begin[i + 1] - index.begin[i], sums + i * H);
+        }
         if (call.d_embedding)
             multiply<Plain>({a + first, init + first, c + first, nullptr, last - first}, w, 0, w.count());
+        if (small)
+            add_block({H, D, parts + task * H * D, nullptr}, copies[thread], {a + first, e + first, last - first},
+                      {0, H, 0, panels_of(D)}, false);
     });
-    return !call.d_w_ih || outer_all(scratch, {H, D, call.d_w_ih, nullptr}, sums, e, index.words);
+    if (!small) return !call.d_w_ih || outer_all(scratch, {H, D, call.d_w_ih, nullptr}, sums, e, index.words);
+    for (int64_t i = 0; i < H * D; i += kLanes) {
+        Vector sum{};
+        for (int64_t task = 0; task < tasks; ++task) sum += load_some(parts + task * H * D + i, H * D - i);
+        store_some(call.d_w_ih + i, sum, H * D - i);
+    }
+    return true;
 }
 
 int input_table(const unrolled_table* call) {

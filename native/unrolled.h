@@ -118,13 +118,14 @@ typedef struct {
 
 /* square = rho square + (1 - rho) g^2; weight -= rate g / sqrt(square + epsilon), for a weight (rows, columns).
    With ids, g is zero but in rows ids[i], ascending, where it is gradient[i]. */
-typedef struct {
+typedef struct unrolled_rmsprop {
     int64_t size;
     int64_t rows, columns, count; /* count: of ids */
     float *weight, *square;
     const float* gradient;
     const int64_t* ids;
     float rate, rho, epsilon;
+    const struct unrolled_rmsprop* next; /* one more weight to update in this call, or null */
 } unrolled_rmsprop;
 
 /* Stacked layers of one cell, one step at a time, for streaming: the weights are packed once. A state is (S, layers, B,

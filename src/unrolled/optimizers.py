@@ -13,6 +13,7 @@ from torch import Tensor
 
 from . import kernels
 from .errors import UnknownNameError
+from .kernels import native, torch_ops
 
 
 class RMSprop(torch.optim.Optimizer):
@@ -31,27 +32,31 @@ class RMSprop(torch.optim.Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> None:
         """Update every parameter that has a gradient."""
         for group in self.param_groups:
+            engine: list[native.Update] = []
+            factors = (group["lr"], group["rho"], group["eps"])
             for weight in group["params"]:
-                if weight.grad is not None:
-                    state = self.state[weight]
-                    if not state:
-                        state["square_average"] = torch.zeros_like(weight)
-                    _rmsprop(weight, state["square_average"], group)
+                gradient = weight.grad
+                if gradient is None:
+                    continue
+                state = self.state[weight]
+                if not state:
+                    state["square_average"] = torch.zeros_like(weight)
+                square = state["square_average"]
+                ours = weight.is_cpu and weight.dtype == torch.float32 and weight.is_contiguous()
+                if not ours or not kernels.available():
+                    _rmsprop(weight, square, gradient.to_dense() if gradient.is_sparse else gradient, *factors)
+                elif gradient.is_sparse:
+                    # Ours is sorted, though torch forgets that when it passes it on; the engine checks it.
+                    ids, rows = gradient._indices()[0], gradient._values().contiguous()
+                    engine.insert(0, native.Update(weight, square, rows, ids))
+                else:
+                    engine.append(native.Update(weight, square, gradient.contiguous()))
+            native.rmsprop(torch_ops.TORCH, engine, factors)
 
 
-def _rmsprop(weight: Tensor, square_average: Tensor, group: dict[str, Any]) -> None:
-    gradient = weight.grad
-    assert gradient is not None
-    options = {"lr": group["lr"], "rho": group["rho"], "eps": group["eps"]}
-    if weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.is_contiguous():
-        given: Any = gradient.contiguous().numpy() if not gradient.is_sparse else (
-            gradient._indices()[0].numpy(), gradient._values().numpy()
-        )  # fmt: skip
-        kernels.rmsprop(weight.numpy(), square_average.numpy(), given, **options)
-        return
-    dense = gradient.to_dense() if gradient.is_sparse else gradient
-    square_average.mul_(options["rho"]).addcmul_(dense, dense, value=1 - options["rho"])
-    weight.addcdiv_(dense, (square_average + options["eps"]).sqrt_(), value=-options["lr"])
+def _rmsprop(weight: Tensor, square: Tensor, gradient: Tensor, lr: float, rho: float, eps: float) -> None:
+    square.mul_(rho).addcmul_(gradient, gradient, value=1 - rho)
+    weight.addcdiv_(gradient, (square + eps).sqrt_(), value=-lr)
 
 
 class Adam(torch.optim.Adam):

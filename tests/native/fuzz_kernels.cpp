@@ -298,7 +298,7 @@ void the_update_agrees(Random& random) {
         w[i] = weight[i] - 0.01 * g / std::sqrt(v[i] + 1e-7);
     }
     const unrolled_rmsprop call{sizeof(unrolled_rmsprop), rows, columns, by_id ? count : 0, weight.data(), square.data(),
-                                gradient.data(), by_id ? ids.data() : nullptr, 0.01f, 0.9f, 1e-7f};
+                                gradient.data(), by_id ? ids.data() : nullptr, 0.01f, 0.9f, 1e-7f, nullptr};
     EXPECT(unrolled_rmsprop_update(&call) == UNROLLED_OK);
     expect_close(weight.data(), w);
     expect_close(square.data(), v);

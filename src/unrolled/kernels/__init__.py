@@ -206,7 +206,7 @@ def rmsprop(
             f"expected {weight.shape} twice and {expected}."
         )
     if available():
-        native.rmsprop(native.NUMPY, weight, square_average, ids, rows, (lr, rho, eps))
+        native.rmsprop(native.NUMPY, [native.Update(weight, square_average, rows, ids)], (lr, rho, eps))
         return
     gradient = rows
     if ids is not None:

@@ -82,6 +82,7 @@ class RMSprop(ctypes.Structure):
         *((name, c_int64) for name in ("size", "rows", "columns", "count")),
         *((name, c_void_p) for name in ("weight", "square", "gradient", "ids")),
         *((name, c_float) for name in ("rate", "rho", "epsilon")),
+        ("next", c_void_p),
     ]
 
 

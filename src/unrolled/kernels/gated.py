@@ -82,7 +82,7 @@ def forward(
     hidden, new = weights.w_hh.shape[1], arrays.floats
     h_n, c_n = (new((batch, hidden)) for _ in range(2))
     states = States(new((steps, batch, hidden)), h_n, c_n if cell == "lstm" else None)
-    kept = new((steps * batch, KEPT[cell] * hidden)) if keep else None
+    kept = arrays.lent((steps * batch, KEPT[cell] * hidden)) if keep else None
     call = _Call(arrays, x, weights, reverse)
     call.steps(output=states.output)
     call.set(kept=kept, h_n=h_n, c_n=states.c_n)

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from ctypes import sizeof
+from collections.abc import Callable, Sequence
+from ctypes import addressof, sizeof
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,15 +20,20 @@ Array = Any
 
 
 class Arrays(NamedTuple):
-    """How to get float32 and int64 arrays, an array's address, and its strides counted in elements."""
+    """How to get float32 and int64 arrays, an array's address, and its strides counted in elements.
+
+    `lent` are float32 arrays for what is used and let go in every step of a training.
+    """
 
     floats: Callable[[tuple[int, ...]], Array]
+    lent: Callable[[tuple[int, ...]], Array]
     integers: Callable[[tuple[int, ...]], Array]
     address: Callable[[Array], int]
     strides: Callable[[Array], tuple[int, ...]]
 
 
 NUMPY = Arrays(
+    lambda shape: np.empty(shape, np.float32),
     lambda shape: np.empty(shape, np.float32),
     lambda shape: np.empty(shape, np.int64),
     lambda array: array.__array_interface__["data"][0],
@@ -140,7 +145,7 @@ class Elman(NamedTuple):
         hidden = self.weights.w_hh.shape[0]
         new, h_n = self.arrays.floats, self.arrays.floats((batch, hidden))
         output = new((steps, batch, hidden)) if sequences else None
-        states = new((steps * batch, hidden)) if keep and not sequences else None
+        states = self.arrays.lent((steps * batch, hidden)) if keep and not sequences else None
         prefix = new((steps + 1, hidden)) if keep else None
         call = self._call(steps, batch)
         self._tokens(call, tokens, len(table if embedding is None else embedding))
@@ -156,7 +161,7 @@ class Elman(NamedTuple):
         steps, batch = tokens.shape
         words, size = embedding.shape
         most = min(words, steps * batch) if sparse else words
-        rows = self.arrays.floats((most, size))
+        rows = (self.arrays.lent if sparse else self.arrays.floats)((most, size))
         ids, count = (self.arrays.integers((n,)) if sparse else None for n in (most, 1))
         found = self._gradients(rows, batch, want_h_0)
         call = self._call(steps, batch)
@@ -226,14 +231,25 @@ def input_table(embedding: Array, w_ih: Array, b: Array) -> Array:
     return table
 
 
-def rmsprop(
-    arrays: Arrays, weight: Array, square: Array, ids: Array, rows: Array, factors: tuple[float, float, float]
-) -> None:
-    """Update `weight` and `square` in place; factors are (lr, rho, eps)."""
-    columns = math.prod(weight.shape[1:])
-    call = abi.RMSprop(
-        size=sizeof(abi.RMSprop), rows=len(weight), columns=columns, count=0 if ids is None else len(ids),
-        weight=arrays.address(weight), square=arrays.address(square), gradient=arrays.address(rows),
-        ids=None if ids is None else arrays.address(ids), rate=factors[0], rho=factors[1], epsilon=factors[2],
-    )  # fmt: skip
-    abi.call(engine().unrolled_rmsprop_update, call)  # type: ignore[union-attr]
+class Update(NamedTuple):
+    """A weight and its running mean of squares, contiguous, with the gradient of all rows or of rows `ids`."""
+
+    weight: Array
+    square: Array
+    gradient: Array
+    ids: Array = None
+
+
+def rmsprop(arrays: Arrays, updates: Sequence[Update], factors: tuple[float, float, float]) -> None:
+    """Update all weights in place, in one call; factors are (lr, rho, eps)."""
+    address, size, count = arrays.address, sizeof(abi.RMSprop), len(updates)
+    calls = (abi.RMSprop * count)()
+    first = addressof(calls)
+    for i, (weight, square, gradient, ids) in enumerate(updates):
+        calls[i] = (
+            size, len(weight), math.prod(weight.shape[1:]), 0 if ids is None else len(ids),
+            address(weight), address(square), address(gradient), None if ids is None else address(ids),
+            *factors, first + (i + 1) * size if i + 1 < count else None,
+        )  # fmt: skip
+    if count:
+        abi.call(engine().unrolled_rmsprop_update, calls[0])  # type: ignore[union-attr]

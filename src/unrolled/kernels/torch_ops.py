@@ -6,8 +6,11 @@ The operators stand in `torch.ops.unrolled`, each with a fake implementation (sh
 
 from __future__ import annotations
 
+import math
+import weakref
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -16,8 +19,30 @@ from ..errors import UsageError
 from . import native, supports
 from .recurrent_ops import Plan, define, differentiated, last_axis, recurrent, run
 
+LENT = (1 << 18, 1 << 24)
+"""Floats that are worth lending: fewer cost nothing to get, and more would be missed elsewhere."""
+_free: list[np.ndarray] = []
+
+
+def _lent(shape: tuple[int, ...]) -> Tensor:
+    """`torch.empty` in memory that is kept when the tensor ends: fresh pages cost more than the arithmetic on them."""
+    size = math.prod(shape)
+    if not LENT[0] <= size <= LENT[1]:
+        return torch.empty(shape)
+    fitting = [i for i, block in enumerate(_free) if len(block) >= size]
+    block = _free.pop(fitting[-1]) if fitting else np.empty(size, np.float32)
+    view = block[:size]
+    weakref.finalize(view, _give_back, block).atexit = False
+    return torch.from_numpy(view).view(shape)
+
+
+def _give_back(block: np.ndarray) -> None:
+    _free.append(block)
+    del _free[:-4]
+
+
 TORCH = native.Arrays(
-    torch.empty, lambda shape: torch.empty(shape, dtype=torch.int64), Tensor.data_ptr, Tensor.stride
+    torch.empty, _lent, lambda shape: torch.empty(shape, dtype=torch.int64), Tensor.data_ptr, Tensor.stride
 )
 
 
