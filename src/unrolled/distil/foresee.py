@@ -70,7 +70,9 @@ def _states(net: Steps, reading: Reading, part: Numbers) -> tuple[Tensor, Tensor
     place = torch.from_numpy(where)
     table = net.rows[place].requires_grad_()
     begin = torch.from_numpy(np.searchsorted(bags, np.arange(len(part) * count)))
-    x = functional.embedding_bag(torch.from_numpy(local.reshape(-1)), table, begin, mode="sum")[:, :-1]
+    x = functional.embedding_bag(torch.from_numpy(local.reshape(-1)), table, begin, mode="sum")[
+        :, : net.shape.size
+    ]
     x = functional.dropout(x, 0.1).view(len(part), count, -1).transpose(0, 1).contiguous()
     h, _ = net.lstm(x, lengths=torch.from_numpy(reading.steps(part)))
     word = (rows < net.shape.words) & (rows >= FRAME_WORDS)

@@ -25,7 +25,7 @@ from .rows import RowAdam
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a net: tokens a step, numbers a row, units of each direction, and the listed pairs' keys."""
+    """Sizes of a net: tokens a step, numbers a row, units of each direction, outputs, and the listed pairs' keys."""
 
     words: int
     pairs: Numbers
@@ -33,6 +33,7 @@ class Shape:
     size: int = 32
     units: int = 32
     both_ways: bool = False
+    outputs: int = 1
 
 
 class Reading:
@@ -66,15 +67,15 @@ class Reading:
 
 
 class Steps(nn.Module):
-    """The net; `rows` (words + pairs, size + 1), a buffer, holds the linear term in its last column."""
+    """The net; `rows` (words + pairs, size + outputs), a buffer, holds the linear term in its last columns."""
 
     def __init__(self, shape: Shape, seed: int = 1) -> None:
         super().__init__()
         torch.manual_seed(seed)
         self.shape = shape
-        rows = torch.randn(shape.words + len(shape.pairs), shape.size + 1) * 0.05
+        rows = torch.randn(shape.words + len(shape.pairs), shape.size + shape.outputs) * 0.05
         rows[shape.words :] *= 0.3
-        rows[:, -1] = 0
+        rows[:, shape.size :] = 0
         self.register_buffer("rows", rows)
         self.rows: Tensor
         self.lstm = LSTM(shape.size, shape.units, bidirectional=shape.both_ways)
@@ -82,12 +83,12 @@ class Steps(nn.Module):
             for name, bias in self.lstm.named_parameters():
                 if "bias_ih" in name:
                     bias[shape.units : 2 * shape.units] = 1
-        self.out = nn.Linear(2 * shape.units * (1 + shape.both_ways), 1)
+        self.out = nn.Linear(2 * shape.units * (1 + shape.both_ways), shape.outputs)
 
     def forward(
         self, reading: Reading, texts: Numbers, drop: Drop | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits (B,) of `texts`; the looked-up rows, whose gradient is wanted, and where they stand."""
+        """Logits (B,) of `texts`, (B, outputs) if several; the rows looked up, which want a gradient; their places."""
         rows, bags, count = reading.grid(texts)
         if drop:
             kept = drop.rng.random(len(rows)) >= drop.words
@@ -99,13 +100,14 @@ class Steps(nn.Module):
         bag = functional.embedding_bag(torch.from_numpy(local.reshape(-1)), table, begin, mode="sum")
         x = bag.view(len(texts), count, -1)
         length = torch.from_numpy(np.maximum(1, reading.lengths[texts]))
-        linear = x[..., -1].sum(1) / length.sqrt()
-        x = x[..., :-1].transpose(0, 1).contiguous()
+        linear = x[..., self.shape.size :].sum(1) / length.sqrt()[:, None]
+        x = x[..., : self.shape.size].transpose(0, 1).contiguous()
         pooled = self._pool(
             functional.dropout(x, drop.steps) if drop else x, torch.from_numpy(reading.steps(texts))
         )
         pooled = functional.dropout(pooled, drop.pooled) if drop else pooled
-        return self.out(pooled)[:, 0] + linear, table, place
+        z = self.out(pooled) + linear
+        return z[:, 0] if self.shape.outputs == 1 else z, table, place
 
     def _pool(self, x: Tensor, steps: Tensor) -> Tensor:
         h, _ = self.lstm(x, lengths=steps)
@@ -114,8 +116,9 @@ class Steps(nn.Module):
 
     @torch.no_grad()
     def logits(self, reading: Reading, texts: Numbers, size: int = 128) -> NDArray[np.float64]:
-        """Logits (N,) of `texts`, in their order."""
-        order, found = np.argsort(reading.lengths[texts], kind="stable"), np.zeros(len(texts))
+        """Logits of `texts` in their order, (N,) or (N, outputs)."""
+        order = np.argsort(reading.lengths[texts], kind="stable")
+        found = np.zeros((len(texts), self.shape.outputs)[: 1 + (self.shape.outputs > 1)])
         for start in range(0, len(order), size):
             part = order[start : start + size]
             found[part] = self(reading, texts[part])[0].numpy()
@@ -124,7 +127,9 @@ class Steps(nn.Module):
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Weights by the names under which a bundle keeps them; each direction's two biases are added."""
         own = {name: value.detach().numpy() for name, value in self.lstm.named_parameters()}
-        found = {"rows.weight": self.rows[:, :-1].numpy(), "rows.linear": self.rows[:, -1].numpy()}
+        size = self.shape.size
+        linear = self.rows[:, size] if self.shape.outputs == 1 else self.rows[:, size:]
+        found = {"rows.weight": self.rows[:, :size].numpy(), "rows.linear": linear.numpy()}
         for name, end in (("forward", ""), ("backward", "_reverse"))[: 1 + self.shape.both_ways]:
             found[f"{name}.weight_ih"] = own["weight_ih_l0" + end]
             found[f"{name}.weight_hh"] = own["weight_hh_l0" + end]
@@ -167,7 +172,8 @@ def fit(
     seed: int = 1,
     report: Callable[[int, int, float], None] | None = None,
 ) -> None:
-    """Train on `texts` with the probabilities `targets` (by number of text), Adam, a cosine from `rate` to nothing.
+    """Train on `texts`, repeated ones counting twice, with the probabilities `targets`, by number of text.
+    Adam, with a cosine from `rate` to nothing; with several outputs `targets` has a row for each text.
 
     `report` hears of every hundredth update: its number, how many there will be, the mean loss since.
     """
@@ -182,7 +188,10 @@ def fit(
                 rate * min(1.0, done / (0.05 * total)) * max(0.005, 0.5 + 0.5 * np.cos(np.pi * done / total))
             )
             z, table, place = net(reading, part, drop)
-            loss = functional.binary_cross_entropy_with_logits(z, torch.from_numpy(targets[part]))
+            told = torch.from_numpy(targets[part])
+            several = net.shape.outputs > 1
+            measure = functional.cross_entropy if several else functional.binary_cross_entropy_with_logits
+            loss = measure(z, told)
             solver.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
