@@ -481,7 +481,7 @@ def commands_of_the_page() -> list[list[str]]:
 
 
 @pytest.mark.skipif(
-    cli.DEFAULT_MODEL not in bundle.names(), reason="the model 'reviews' is not in this package"
+    cli.DEFAULT_MODEL not in bundle.names(), reason="the model is not in this package"
 )
 def test_the_commands_of_the_page_run(run, tmp_path, monkeypatch):
     pytest.importorskip("torch", reason="torch is not installed (extra 'train')")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..datasets import Dataset, Examples
 
 Options = TypeVar("Options")
-DEFAULT_MODEL = "reviews"
+DEFAULT_MODEL = "reviews-small"
 INPUT = "A table (CSV, TSV, JSONL, Parquet), a folder of texts per label, - (stdin), or a dataset's name."
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of words.")]
 PLAIN: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False, "pretty_exceptions_enable": False}

@@ -246,7 +246,7 @@ def rmsprop(arrays: Arrays, updates: Sequence[Update], factors: tuple[float, flo
     calls = (abi.RMSprop * count)()
     first = addressof(calls)
     for i, (weight, square, gradient, ids) in enumerate(updates):
-        calls[i] = (
+        calls[i] = abi.RMSprop(
             size, len(weight), math.prod(weight.shape[1:]), 0 if ids is None else len(ids),
             address(weight), address(square), address(gradient), None if ids is None else address(ids),
             *factors, first + (i + 1) * size if i + 1 < count else None,
