@@ -37,6 +37,9 @@ class SeriesBench(Bench):
 
     only: str = option("ett,m4,nab,occupancy", "Collections to measure, with commas between.")
     data: str = option("", "Folder that holds series/; by default $UNROLLED_DATA.")
+    units: int = option(
+        64, "Of the GRU that corrects the linear maps of forecasts (needs torch); 0: none.", least=0
+    )
     generated: bool = option(False, "Small generated data of the same form, to see how it looks.")
 
     def run(self, say: Say) -> dict[str, Any]:
@@ -73,11 +76,12 @@ class SeriesBench(Bench):
 
     def _ett(self, values: Array, horizon: int, held: int) -> dict[str, float]:
         series = list(values.T)
-        model = Forecaster(horizon, season=24, measure="mse", levels=(0.1, 0.9))
+        model = Forecaster(horizon, season=24, measure="mse", levels=(0.1, 0.9), units=self.units)
         seconds, _ = timed(lambda: model.fit([y[:-held] for y in series], held=held, whole=False))
         figures = model.backtest(series, steps=held).figures()
         mse = {method: row["mse"] for method, row in figures.items()}
-        return mse | {"coverage_80": figures["model"]["coverage_80"], "seconds": seconds}
+        more = {"share_of_network": model.task.share, "coverage_80": figures["model"]["coverage_80"]}
+        return mse | more | {"seconds": seconds}
 
     def m4(self, say: Say) -> dict[str, Any]:
         """The competition's own score; its reference Naive2 is 1."""
@@ -88,7 +92,7 @@ class SeriesBench(Bench):
                 collection = _published.M4([y[:-horizon] for y in every], [y[-horizon:] for y in every])
             else:
                 collection = _published.m4(self.folder, kind)
-            found[kind] = row = _m4(collection, horizon, season, cycle)
+            found[kind] = row = _m4(collection, season, cycle, self.units)
             say(
                 f"M4 {kind}: OWA {row['owa']:.4f} (sMAPE {row['smape']:.2f}, MASE {row['mase']:.3f}); "
                 + _listed(row)
@@ -118,25 +122,30 @@ class SeriesBench(Bench):
                 rows += [{"minutes": horizon, "test": number, **judged.row()} for judged in model.judge(test)]
         for row in rows:
             say("occupancy: " + _listed(row))
-        return [{k: v if isinstance(v, (str, int)) or np.isfinite(v) else None for k, v in row.items()} for row in rows]
+        return [
+            {k: v if isinstance(v, (str, int)) or np.isfinite(v) else None for k, v in row.items()}
+            for row in rows
+        ]
 
 
-def _m4(collection: _published.M4, horizon: int, season: int, cycle: int) -> dict[str, float]:
+def _m4(collection: _published.M4, season: int, cycle: int, units: int) -> dict[str, float]:
     def score(answers: Any) -> tuple[float, float]:
         pairs = list(zip(collection.test, answers, collection.train, strict=True))
         errors = [(smape(truth, said), mase(truth, said, past, season)) for truth, said, past in pairs]
         return statistics.fmean(e[0] for e in errors), statistics.fmean(e[1] for e in errors)
 
-    model = Forecaster(horizon, season=cycle, measure="owa")
+    horizon = len(collection.test[0])
+    model = Forecaster(horizon, season=cycle, measure="owa", units=units)
     seconds, _ = timed(lambda: model.fit(collection.train, held=horizon))
     found = model.predict()
     reference = score([naive2(past, horizon, season) for past in collection.train])
     low, high = found.quantiles[..., 1], found.quantiles[..., -2]
     inside = [np.mean((a <= y) & (y <= b)) for y, a, b in zip(collection.test, low, high, strict=True)]
     one = [timed(lambda: model.predict(collection.train[:1]))[0] for _ in range(20)]
-    ours = score(found.point)
+    ours, ridge = score(found.point), score(model.linear().predict().point)
     return {
-        "owa": owa(*ours, *reference), "smape": ours[0], "mase": ours[1],
+        "owa": owa(*ours, *reference), "smape": ours[0], "mase": ours[1], "owa_of_ridge": owa(*ridge, *reference),
+        "share_of_network": model.task.share,
         "coverage_80": float(np.mean(inside)), "seconds": seconds, "ms_a_series": 1000 * statistics.median(one),
     }  # fmt: skip
 

@@ -177,6 +177,17 @@ class Forecaster:
         assert isinstance(self.bundle.task, Forecast)
         return self.bundle.task
 
+    def linear(self) -> Forecaster:
+        """The same forecaster without its network: the ridge that stands beside it."""
+        return self._with(replace(self.task, share=0.0))
+
+    def _with(self, task: Forecast) -> Forecaster:
+        made = Forecaster.__new__(Forecaster)
+        vars(made).update(vars(self))
+        assert self.bundle is not None
+        made.bundle = replace(self.bundle, task=task)
+        return made
+
     def predict(self, data: Panel | Sequence[Array] | None = None) -> Forecasts:
         """The next `horizon` steps of every series.
 
@@ -224,8 +235,7 @@ class Forecaster:
             origins = np.arange(last, max(len(one) - steps, 1) - 1, -stride)[::-1]
             name = task.names.index(one.name) if one.name in task.names else -1
             if len(origins):
-                windows = self._cut(one.values, origins, name)
-                parts.append((windows, np.full(len(windows), number)))
+                parts.append((self._cut(one.values, origins, name), np.full(len(origins), number)))
         if not parts:
             raise DataError(
                 f"No series is longer than the horizon of {self.horizon}; there is nothing to compare with."
@@ -238,10 +248,8 @@ class Forecaster:
             "ridge": np.exp(linear) if task.log else linear,
             "seasonal naive": seasonal_naive(windows.context, self.horizon, task.season),
         }
-        gaps = [
-            metrics.seasonal_step(one.values[: max(len(one) - steps, 2), 0], task.season)
-            for one in panel.series
-        ]
+        past = [one.values[: max(len(one) - steps, 2), 0] for one in panel.series]
+        gaps = [metrics.seasonal_step(values, task.season) for values in past]
         size = np.array([gap if gap and np.isfinite(gap) else np.nan for gap in gaps])
         return Backtest(windows.future, series, answers, task.quantiles(windows, run), task.levels, size)
 
@@ -262,11 +270,7 @@ class Forecaster:
                 )
             new[one.name] = continued(known[one.name], one, task.clock)
         arrays = dict(task.arrays) | stored(list(new.values()), task.arrays["history"].shape[1], task.clock)
-        fresh = Forecaster.__new__(Forecaster)
-        vars(fresh).update(vars(self))
-        assert self.bundle is not None
-        fresh.bundle = replace(self.bundle, task=replace(task, arrays=arrays))
-        return fresh
+        return self._with(replace(task, arrays=arrays))
 
     def save(self, folder: Any) -> None:
         """Write the bundle into `folder`."""
