@@ -203,7 +203,7 @@ def test_a_damaged_bundle_says_what_is_missing(model: Forecaster, tmp_path: Path
         model.bundle.predict(["a text"])
     with pytest.raises(UsageError, match="'reviews' is a sentiment model; a forecast model was expected"):
         Forecaster.load("reviews")
-    assert isinstance(Bundle.load("reviews").task.arrays, type(type(Bundle.load("reviews").task).arrays))
+    assert not Bundle.load("reviews").task.arrays
 
 
 def test_a_network_adds_what_the_maps_cannot(rng: np.random.Generator, tmp_path: Path) -> None:
