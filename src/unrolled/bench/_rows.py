@@ -140,11 +140,11 @@ def picture(entries: Iterable[Mapping[str, Any]]) -> Drawing:
             and entry["mode"] in ("training", "inference")
             and " x " not in entry["cell"]
         ):
-            name = entry["cell"] if entry["cell"] == "elman" else entry["cell"].upper()
+            name = "Elman" if entry["cell"] == "elman" else entry["cell"].upper()
             groups.setdefault((f"{name}, {entry['mode']}", entry["H"]), []).append(entry["ratio"])
     names, sizes = sorted({name for name, _ in groups}), sorted({size for _, size in groups})
     values = [
         [statistics.geometric_mean(groups.get((name, size), [math.nan])) for size in sizes] for name in names
     ]
-    title = "How many times as fast as torch, two threads, float32, by hidden size"
+    title = "Times as fast as torch, by hidden size"
     return heatmap(values, names, [f"H = {size}" for size in sizes], title=title, form=".1f")
