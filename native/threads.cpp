@@ -29,15 +29,23 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::microseconds;
 
 // Where other programs keep a core busy, the range that it was given comes late, and everybody waits for it. Then the
-// calls of this thread work alone for a while, twice as long each time. No result depends on it.
+// calls of this thread work alone for a while, twice as long each time. Only a row of late calls says so: the first one
+// after a pause is late by itself, since it wakes the team. No result depends on it.
 struct Crowd {
+    static constexpr int kMany = 8;  // late calls in a row; after a pause the last two of them are enough
     Clock::duration pause{};
     Clock::time_point until{};
+    int late = 0;
     bool alone = false;  // during one call: changes in begin_call only
 
     void waited(Clock::duration own, Clock::duration all) {
         pause -= pause / 16;
-        if (all < 3 * own + microseconds(400)) return;
+        if (all < 3 * own + microseconds(400)) {
+            late = 0;
+            return;
+        }
+        if (++late < kMany) return;
+        late = kMany - 2;
         pause = std::clamp<Clock::duration>(2 * pause, microseconds(10000), microseconds(640000));
         until = Clock::now() + pause;
     }
