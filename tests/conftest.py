@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,17 @@ def pytest_sessionstart() -> None:
 def rng() -> np.random.Generator:
     """Random numbers, the same in every run."""
     return np.random.default_rng(20)
+
+
+@pytest.fixture(params=library.isas() or ["numpy"])
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each instruction set that this processor runs, in turn; "numpy" alone where the engine is missing."""
+    before = library.info().isa
+    if request.param != "numpy":
+        library.set_isa(request.param)
+    yield request.param
+    if request.param != "numpy":
+        library.set_isa(before)
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,8 @@ STANDARD_LIBRARY = {*sys.stdlib_module_names, "tomllib", "tomli"}  # tomllib is 
 NETWORK = {"urllib.request", "http.client", "socket", "ssl", "ftplib", "requests", "httpx"}
 TORCH_ROOMS = {
     "cells", "layers", "nn", "patch", "optimizers", "train", "distil", "kernels/torch_ops.py", "kernels/gated_ops.py",
-    "kernels/recurrent_ops.py", "kernels/recurrent_torch.py", "kernels/scan_ops.py",
+    "kernels/recurrent.py", "kernels/recurrent_checks.py", "kernels/recurrent_compile.py", "kernels/recurrent_ops.py",
+    "kernels/recurrent_torch.py", "kernels/scan_ops.py",
 }  # fmt: skip
 
 
@@ -95,7 +96,12 @@ def _broken_by(package: Path, here: Path, room: str, dotted: str) -> Iterator[st
 
 def _sibling(package: Path, here: Path, dotted: str) -> Iterator[str]:
     parts = dotted.split(".")[1:]
-    if here.parts[0] not in SHELVES or here.name == "__init__.py" or len(parts) < 2 or parts[1].startswith("_"):
+    if (
+        here.parts[0] not in SHELVES
+        or here.name == "__init__.py"
+        or len(parts) < 2
+        or parts[1].startswith("_")
+    ):
         return  # what begins with "_" does not stand on the shelf: it helps those that do
     sibling = package / parts[0] / parts[1]
     exists = sibling.with_suffix(".py").exists() or sibling.is_dir()

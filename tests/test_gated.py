@@ -145,18 +145,6 @@ def misses(ours: list[torch.Tensor], p: Problem) -> list[str]:
     return found
 
 
-@pytest.fixture(params=kernels.isas() or ["numpy"])
-def isa(request):
-    """Each instruction set that this processor runs, in turn."""
-    if request.param == "numpy":
-        yield request.param
-        return
-    before = kernels.info().isa
-    kernels.set_isa(request.param)
-    yield request.param
-    kernels.set_isa(before)
-
-
 @needs_engine
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("size", SIZES)

@@ -5,8 +5,6 @@ That it agrees with float64 is in test_torch_ops.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
@@ -18,15 +16,6 @@ from unrolled.kernels import abi, reference
 Array = np.ndarray
 needs_engine = pytest.mark.skipif(not kernels.available(), reason="the compiled engine is missing")
 ULP = np.float64(2.0**-24)
-
-
-@pytest.fixture(params=kernels.isas() or ["numpy"])
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each instruction set of this processor in turn."""
-    before = kernels.info().isa
-    kernels.set_isa(request.param)
-    yield request.param
-    kernels.set_isa(before)
 
 
 @pytest.fixture(params=["engine", "numpy"])
@@ -282,7 +271,9 @@ def test_wrong_updates_are_explained(path: str) -> None:
 
 
 def test_supports_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert kernels.supports("lstmm").reason == "The engine has no cell 'lstmm'; it has elman, gru, lstm."
+    assert (
+        kernels.supports("lstmm").reason == "The engine has no cell 'lstmm'; it has elman, gru, lstm, mingru."
+    )
     assert (
         kernels.supports("elman", dtype="torch.float16").reason
         == "The engine computes in float32, not in float16."

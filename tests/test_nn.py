@@ -166,7 +166,7 @@ def test_the_engine_is_what_computes(kind, more, monkeypatch):
     ours, _ = pair(kind, **more)
     for name in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
         monkeypatch.setattr(torch, name, None)
-    monkeypatch.setattr(nn, "over_time", None)
+    monkeypatch.setattr(nn, "network_over_time", None)
     ours(torch.randn(T, B, D), lengths=torch.tensor(LENGTHS))[0].sum().backward()
     assert ours.weight_hh_l0.grad.any()
 

@@ -36,18 +36,6 @@ def sequence(cell, x, layers, h, c, nonlinearity="tanh"):
     return x, [np.stack(part) for part in zip(*last, strict=True)]
 
 
-@pytest.fixture(params=kernels.isas() or ["numpy"])
-def isa(request):
-    """Each instruction set that this processor runs, in turn."""
-    if request.param == "numpy":
-        yield request.param
-        return
-    before = kernels.info().isa
-    kernels.set_isa(request.param)
-    yield request.param
-    kernels.set_isa(before)
-
-
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(
     "size", [(1, 1, 1, 1), (3, 1, 16, 1), (5, 17, 33, 2), (2, 70, 48, 3), (1, 9, 600, 1)]

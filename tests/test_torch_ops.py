@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -16,15 +15,6 @@ from unrolled.errors import ShapeError, UsageError
 from unrolled.kernels import torch_ops
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="the compiled engine is missing")
-
-
-@pytest.fixture(params=kernels.isas() if kernels.available() else [])
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each instruction set of this processor in turn."""
-    before = kernels.info().isa
-    kernels.set_isa(request.param)
-    yield request.param
-    kernels.set_isa(before)
 
 
 @pytest.mark.parametrize("case", parity.grid(), ids=str)

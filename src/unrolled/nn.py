@@ -14,21 +14,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence
 
-from . import kernels
 from .cells import Cell, Weights
-from .cells._time import over_time
+from .cells._time import network_over_time
 from .cells.elman import Elman
 from .cells.gru import GRU as GRUCell
 from .cells.lstm import LSTM as LSTMCell
 from .errors import ShapeError, UsageError
+from .kernels.recurrent import Plan, lengths_of, recurrent
+from .kernels.recurrent_checks import foreign, misfit, transformed
 
 __all__ = ["GRU", "LSTM", "RNN"]
-
-States = Sequence[Tensor]
-_CELLS = {"RNN_TANH": "elman", "RNN_RELU": "elman", "LSTM": "lstm", "GRU": "gru"}
 
 
 class _Recurrent(nn.RNNBase):
@@ -75,12 +72,7 @@ class _Recurrent(nn.RNNBase):
         states = self._first(hx, 0, int(sizes[0]))
         if order is not None:
             states = [state.index_select(1, order) for state in states]
-        if not self._supported(data):
-            output, *last = self._torch(data, sizes, states)
-        else:
-            x, counts = pad_packed_sequence(PackedSequence(data, sizes))
-            padded, last = self._run(x, states, counts)
-            output = pack_padded_sequence(padded, counts).data
+        output, last = self._run(data, states, None, sizes)
         if back is not None:
             last = [state.index_select(1, back) for state in last]
         return PackedSequence(output, sizes, order, back), self._answer(last)
@@ -100,74 +92,52 @@ class _Recurrent(nn.RNNBase):
                 )
         return states
 
-    def _answer(self, last: States) -> Any:
+    def _answer(self, last: Sequence[Tensor]) -> Any:
         return tuple(last) if self.mode == "LSTM" else last[0]
 
-    def _supported(self, x: Tensor) -> bool:
-        """Whether the engine computes this call."""
-        return not self.proj_size and bool(
-            kernels.supports(_CELLS[self.mode], dtype=x.dtype, device=x.device.type)
-        )
-
-    def _run(self, x: Tensor, states: States, lengths: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-        """All layers on x (T, B, D)."""
+    def _run(
+        self, x: Tensor, states: list[Tensor], lengths: Tensor | None, sizes: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """All layers on x (T, B, D), or (N, D) packed with batch sizes."""
         if x.shape[-1] != self.input_size:
             raise ShapeError(f"The input's last axis has {x.shape[-1]} numbers; expected {self.input_size}.")
-        if not self._supported(x) and lengths is None:
-            output, *last = self._torch(x, None, states)
+        directions, drop = 1 + self.bidirectional, self.dropout if self.training else 0.0
+        plan = Plan(self.mode.lower(), self.num_layers, directions, 2 * self.bias)
+        weights = [[getattr(self, name) for name in names] for names in self._all_weights]
+        flat = [weight for names in weights for weight in names]
+        if not self._obstacle(plan, x, states, flat):
+            ends = lengths if sizes is None else lengths_of(sizes)
+            output, *last = recurrent(plan, x, states, flat, ends, drop)
+            return output, last
+        if lengths is None:
+            output, *last = self._torch(x, sizes, states, flat)
             return output, last
         if self.proj_size:
             raise UsageError("A layer with proj_size takes no `lengths`; pack the sequences instead.")
-        last = []
-        for layer in range(self.num_layers):
-            outputs = []
-            for direction in range(1 + self.bidirectional):
-                index = layer * (1 + self.bidirectional) + direction
-                weights = Weights(*(getattr(self, name) for name in self._all_weights[index]))
-                first = [state[index] for state in states]
-                output, final = self._layer(x, weights, first, lengths, bool(direction))
-                outputs.append(output)
-                last.append(final)
-            x = torch.cat(outputs, -1) if self.bidirectional else outputs[0]
-            if self.dropout and layer < self.num_layers - 1:
-                x = dropout(x, self.dropout, self.training)
-        return x, [torch.stack(state) for state in zip(*last, strict=True)]
-
-    def _layer(
-        self, x: Tensor, weights: Weights, first: States, lengths: Tensor | None, reverse: bool
-    ) -> tuple[Tensor, States]:
-        """One layer in one direction, from x (T, B, D) to its output and its last states."""
-        cell = _CELLS[self.mode]
-        if not self._supported(x):
-            return over_time(_cell(self.mode), x, weights, first, lengths, reverse)
-        from .kernels import gated_ops, torch_ops
-
-        if cell == "lstm":
-            return gated_ops.lstm(x, *weights, tuple(first) or None, lengths=lengths, reverse=reverse)
-        if cell == "gru":
-            output, h_n = gated_ops.gru(x, *weights, *first, lengths=lengths, reverse=reverse)
-            return output, (h_n,)
-        w_ih, w_hh, b_ih, b_hh = weights
-        bias = None if b_ih is None or b_hh is None else b_ih + b_hh
-        output, h_n = torch_ops.elman(
-            x, w_ih, w_hh, bias, *first, lengths=lengths, nonlinearity=self.nonlinearity, reverse=reverse
+        cells = [Weights(*names) for names in weights]
+        return network_over_time(
+            _cell(self.mode), x, cells, states, lengths, directions=directions, drop=drop
         )
-        return output, (h_n,)
 
-    def _torch(self, x: Tensor, sizes: Tensor | None, states: States) -> tuple[Tensor, ...]:
+    def _obstacle(self, plan: Plan, x: Tensor, states: list[Tensor], weights: list[Tensor]) -> str:
+        """Why the engine does not compute this call; empty where it does."""
+        reason = foreign(x, *states, *weights)
+        # While torch.compile traces, the operator checks nothing either: shapes are torch's to check there.
+        if reason or torch.compiler.is_compiling():
+            return reason or ("A projection." if self.proj_size else "")
+        rows = tuple(states[0].shape[:-1]) if states else ()
+        return misfit(plan, self.input_size, rows, states, weights) or transformed()
+
+    def _torch(self, x: Tensor, sizes: Tensor | None, states: list[Tensor], weights: list[Tensor]) -> Any:
         """What torch's own function gives on x (T, B, D) or on packed data with its batch sizes."""
         if not states:
-            batch = x.shape[1] if sizes is None else int(sizes[0])
-            layers = self.num_layers * (1 + self.bidirectional)
-            states = [x.new_zeros(layers, batch, self.proj_size or self.hidden_size)]
-            if self.mode == "LSTM":
-                states.append(x.new_zeros(layers, batch, self.hidden_size))
+            rows = (len(self._all_weights), x.shape[1] if sizes is None else int(sizes[0]))
+            states = [x.new_zeros(*rows, self.proj_size or self.hidden_size)]
+            states += [x.new_zeros(*rows, self.hidden_size)] * (self.mode == "LSTM")
         given = [x] if sizes is None else [x, sizes]
         options = [self.bias, self.num_layers, self.dropout, self.training, self.bidirectional]
-        function = getattr(torch, self.mode.lower())
         hx = states if self.mode == "LSTM" else states[0]
-        weights = [getattr(self, name) for names in self._all_weights for name in names]
-        return function(*given, hx, weights, *options, *[False] * (sizes is None))
+        return getattr(torch, self.mode.lower())(*given, hx, weights, *options, *[False] * (sizes is None))
 
 
 class RNN(_Recurrent):

@@ -22,18 +22,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from . import kernels
 from .errors import UsageError
-from .kernels.recurrent_ops import Plan, plain, recurrent
+from .kernels.recurrent import Plan, lengths_of, recurrent
+from .kernels.recurrent_checks import foreign, misfit, plain, transformed, watched
 from .kernels.recurrent_torch import COMPOSITE, composite
 
 __all__ = ["PatchReport", "patch_report", "patch_torch", "torch_is_patched", "torch_patched", "unpatch_torch"]
 
 OLDEST, NEWEST = (2, 4), (2, 13)
 CELLS = ("rnn_tanh", "rnn_relu", "lstm", "gru")
-GATES = {"lstm": 4, "gru": 3}
 AXES = "An input of other axes, or with batch sizes that do not fit it."
 _log = logging.getLogger("unrolled")
 _lock = threading.Lock()
@@ -55,7 +54,9 @@ class PatchReport:
 
     def __str__(self) -> str:
         rows = [f"{count:9d}  {name}: on the engine" for name, count in sorted(self.native.items())]
-        rows += [f"{count:9d}  {name}: torch's own. {why}" for (name, why), count in sorted(self.fallback.items())]
+        rows += [
+            f"{count:9d}  {name}: torch's own. {why}" for (name, why), count in sorted(self.fallback.items())
+        ]
         return "\n".join(["unrolled.patch, calls:", *(rows or ["        0"])])
 
 
@@ -148,7 +149,7 @@ def _dense(cell: str) -> Callable[..., Any]:
         bias, layers, dropout, train, both, batch_first = options
         states = hx if cell == "lstm" else [hx]
         plan = Plan(cell, layers, 1 + both, 2 * bias)
-        reason = _reason(x, states, weights) or _misfit(
+        reason = _reason(
             plan, x, (layers * plan.directions, *x.shape[not batch_first : -1][:1]), states, weights
         )
         if reason or x.dim() != 3:
@@ -169,10 +170,8 @@ def _packed(cell: str) -> Callable[..., Any]:
         bias, layers, dropout, train, both = options
         states = hx if cell == "lstm" else [hx]
         plan = Plan(cell, layers, 1 + both, 2 * bias)
-        reason = _reason(x, states, weights)
-        if not reason:
-            lengths = _lengths(sizes)
-            reason = _misfit(plan, x, (layers * plan.directions, len(lengths)), states, weights)
+        lengths = lengths_of(sizes) if plain(sizes) else sizes
+        reason = _reason(plan, x, (layers * plan.directions, len(lengths)), states, weights)
         if reason or x.dim() != 2 or lengths.sum() != len(x):
             return _torch(op, name, reason or AXES, x, sizes, hx, weights, *options)
         _report.native[name] += 1
@@ -191,7 +190,7 @@ def _step(cell: str) -> Callable[..., Any]:
         given = [bias for bias in biases if bias is not None]
         weights = [w_ih, w_hh, *given]
         plan = Plan(cell, biases=2 if given else 0)
-        reason = _reason(x, states, weights) or _misfit(plan, x, x.shape[:1], states, weights)
+        reason = _reason(plan, x, tuple(x.shape[:1]), states, weights)
         if reason or x.dim() != 2 or len(given) == 1:
             return _torch(op, name, reason or AXES, x, hx, w_ih, w_hh, *biases)
         _report.native[name] += 1
@@ -201,54 +200,20 @@ def _step(cell: str) -> Callable[..., Any]:
     return kernel
 
 
-def _reason(x: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor]) -> str:
-    """Why the engine does not take these tensors, here and now; empty where it does."""
-    for tensor in (x, *states, *weights):
-        if not plain(tensor):
-            return "A tensor that is no plain one on the CPU."
-        if tensor.dtype is not torch.float32:
-            return kernels.supports("lstm", dtype=tensor.dtype).reason
-    return _surroundings()
-
-
-def _surroundings() -> str:
-    """What of torch's is at work that has to see torch's own operators; empty if nothing."""
-    if torch._C._len_torch_dispatch_stack():
-        return "A mode watches or traces torch's operators (compile, export, fake tensors)."
-    if torch._C._functorch.peek_interpreter_stack() is not None:
-        return "A transform of torch.func is at work (vmap, grad, jvp)."
-    if torch._C._get_tracing_state() is not None:
-        return "torch.jit traces."
-    if forward_ad._current_level >= 0:
-        return "Forward-mode differentiation."
-    return "torch.autocast chooses the precision." if torch.is_autocast_enabled("cpu") else ""
-
-
-def _misfit(
+def _reason(
     plan: Plan, x: Tensor, rows: tuple[int, ...], states: Sequence[Tensor], weights: Sequence[Tensor]
 ) -> str:
-    """Why tensors do not fit each other: torch's own kernel computes it (a projection) or says what is wrong.
-
-    `rows`: the shape of a state but for its last axis.
-    """
-    gates, each = GATES.get(plan.cell, 1), 2 + plan.biases
-    if len(weights) != plan.layers * plan.directions * each or 0 in x.shape:
-        return "Weights of another number (a projection), or an empty input."
-    hidden = weights[1].shape[-1]
-    units, size = gates * hidden, x.shape[-1]
-    for i, weight in enumerate(weights):
-        width = size if i // each < plan.directions else plan.directions * hidden
-        if weight.shape != ((units, width), (units, hidden), (units,), (units,))[i % each]:
-            return "Weights of other shapes (a projection)."
-    if len(states) != 1 + (plan.cell == "lstm") or any(state.shape != (*rows, hidden) for state in states):
-        return "First states of other shapes."
-    return ""
-
-
-def _lengths(sizes: Tensor) -> Tensor:
-    """Lengths of the rows, longest first, from how many rows each step has."""
-    rows = torch.arange(int(sizes[0]) if len(sizes) else 0)
-    return len(sizes) - torch.searchsorted(sizes.flip(0), rows, right=True)
+    """Why the engine does not take these tensors, here and now; empty where it does. `rows`: B, or layers and B."""
+    if not all(map(plain, (x, *states, *weights))):
+        return "A tensor that is no plain one on the CPU."
+    if 0 in (*x.shape, *states[0].shape):
+        return "An empty input, or a layer without units."
+    return (
+        foreign(x, *states, *weights)
+        or watched()
+        or transformed()
+        or misfit(plan, x.shape[-1], rows, states, weights)
+    )
 
 
 def _torch(op: Any, name: str, reason: str, *given: Any) -> Any:
@@ -271,7 +236,9 @@ def main(arguments: list[str]) -> None:
     import runpy
 
     if not arguments or arguments == ["-m"]:
-        raise UsageError("Name the program: python -m unrolled.patch script.py ARGUMENTS, or -m module ARGUMENTS.")
+        raise UsageError(
+            "Name the program: python -m unrolled.patch script.py ARGUMENTS, or -m module ARGUMENTS."
+        )
     patch_torch()
     atexit.register(lambda: print(patch_report(), file=sys.stderr))
     if arguments[0] == "-m":

@@ -12,14 +12,9 @@ from . import kernels
 from . import network as net
 from .errors import UsageError
 from .kernels import reading
+from .kernels.gated_reference import sigmoid
 
 Array = np.ndarray
-
-
-def _sigmoid(x: Array) -> Array:
-    # exp of a negative number only: large inputs of either sign must not overflow.
-    e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
 
 
 def _softmax(x: Array) -> Array:
@@ -30,7 +25,7 @@ def _softmax(x: Array) -> Array:
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "linear": lambda x: x,
     "relu": lambda x: np.maximum(x, 0),
-    "sigmoid": _sigmoid,
+    "sigmoid": sigmoid,
     "softmax": _softmax,
     "tanh": np.tanh,
 }

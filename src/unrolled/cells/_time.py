@@ -1,4 +1,4 @@
-"""A cell over a whole sequence."""
+"""A cell over a whole sequence: where the engine does not serve, and to test it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,46 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import dropout
 
 from . import Cell, Weights
+
+
+def network_over_time(
+    cell: Cell, x: Tensor, weights: Sequence[Weights], first: Sequence[Tensor], lengths: Tensor | None,
+    *, directions: int = 1, drop: float = 0.0,
+) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
+    """Layers one above the other by the cell's equations.
+
+    Args:
+        cell: the equations.
+        x: (T, B, D).
+        weights: of every direction of every layer, forwards first.
+        first: states (layers * directions, B, H) before the first step; empty for zeros.
+        lengths: (B,) steps of each row; None for all of them.
+        directions: 1, or 2 to read from the end too.
+        drop: share of the outputs between layers that is dropped.
+
+    Returns:
+        output (T, B, directions * H), zero past the end of a row, and the states after the last step, as `first`.
+    """
+    last = []
+    for index, given in enumerate(weights):
+        if index % directions == 0:
+            x, outputs = dropout(x, drop) if index and drop else x, []
+        start = [state[index] for state in first]
+        output, state = over_time(cell, x, given, start, lengths, bool(index % directions))
+        outputs.append(output)
+        last.append(state)
+        if len(outputs) == directions:
+            x = torch.cat(outputs, -1)
+    return x, [torch.stack(states) for states in zip(*last, strict=True)]
 
 
 def over_time(
     cell: Cell, x: Tensor, weights: Weights, first: Sequence[Tensor], lengths: Tensor | None, reverse: bool
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """One layer by the cell's equations, step by step: where the engine does not serve, and to test it.
+    """One layer in one direction, step by step.
 
     Args:
         cell: the equations.

@@ -21,7 +21,7 @@ __all__ = [
 ]  # fmt: skip
 
 Array = np.ndarray
-CELLS = ("elman", "gru", "lstm")
+CELLS = ("elman", "gru", "lstm", "mingru")
 
 
 class Support(NamedTuple):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from . import gated
-from .recurrent_ops import Plan, recurrent
+from .recurrent import Plan, recurrent
 from .torch_ops import taken
 
 

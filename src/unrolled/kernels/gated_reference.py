@@ -14,8 +14,9 @@ Array = np.ndarray
 
 
 def sigmoid(z: Array) -> Array:
-    """1 / (1 + exp(-z)), written so that no exponential overflows."""
-    return (1 + np.tanh(z / 2)) / 2
+    """1 / (1 + exp(-z)), written so that no exponential overflows and none of the small answers is lost."""
+    e = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1 / (1 + e), e / (1 + e))
 
 
 def lstm(a_x: Array, a_h: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:

@@ -31,6 +31,11 @@ class Arrays(NamedTuple):
     address: Callable[[Array], int]
     strides: Callable[[Array], tuple[int, ...]]
 
+    def place(self, array: Array) -> tuple[int, int, int]:
+        """Of a (T, B, n) array, last axis contiguous, the fields of an unrolled_steps."""
+        time, row, _ = self.strides(array)
+        return self.address(array), time, row
+
 
 NUMPY = Arrays(
     lambda shape: np.empty(shape, np.float32),
@@ -196,8 +201,7 @@ class Elman(NamedTuple):
     def _steps(self, call: abi.Elman, **arrays: Array) -> None:
         for name, array in arrays.items():
             if array is not None:
-                time, row, _ = self.arrays.strides(array)
-                setattr(call, name, (self.arrays.address(array), time, row))
+                setattr(call, name, self.arrays.place(array))
 
     def _tokens(self, call: abi.Elman, tokens: Array, words: int) -> None:
         call.tokens = self.arrays.address(tokens)

@@ -1,7 +1,6 @@
-"""A whole recurrent network as one torch operator: layers, directions, dropout, ragged and packed batches, one step.
+"""A whole recurrent network in one pass: layers, directions, dropout, ragged and packed batches, one step.
 
-The operators are `torch.ops.unrolled.recurrent` and `recurrent_backward`, wrapped in an `autograd.Function`. Tensors
-are float32 on the CPU and fit each other: callers check.
+`recurrent.py` is the door. Tensors are float32 on the CPU and fit each other: callers check.
 
 x is (T, B, D); or packed (N, D), of each step the rows that have it, longest first, which `lengths` (B,) describe; or
 without `lengths` a single step (B, D).
@@ -18,37 +17,11 @@ from torch import Tensor, nn
 
 from . import abi, gated, recurrent_torch
 from .library import engine
+from .recurrent_checks import plain
 from .recurrent_torch import Plan
 
 Tensors = Sequence[Tensor]
 _NOTHING = torch.empty(0)
-
-
-def recurrent(
-    plan: Plan, x: Tensor, states: Tensors, weights: Tensors, lengths: Tensor | None = None, dropout: float = 0.0
-) -> tuple[Tensor, ...]:
-    """The outputs, in the layout of x with directions * H columns, and the last states, as torch gives them.
-
-    Args:
-        plan: what the weights belong to.
-        x: see above; any strides.
-        states: h_0, and for an LSTM c_0, (layers * directions, B, H), of a single step (B, H); empty for zeros.
-        weights: w_ih, w_hh and the biases of every direction of every layer.
-        lengths: (B,) int64 on the CPU, from 0 to T.
-        dropout: share of the outputs between layers that is dropped, by torch's generator as torch would.
-
-    Returns:
-        output, h_n, and for an LSTM c_n, in the shape of `states`; for a single step h (B, H), and for an LSTM c.
-
-    Raises:
-        UsageError: a length outside 0 to T, or packed rows that are not longest first.
-    """
-    x = last_axis(x)
-    states, weights = ([t if t.is_contiguous() else t.contiguous() for t in ts] for ts in (states, weights))
-    noise = _noise(plan, x, weights, dropout) if dropout and plan.layers > 1 else []
-    if differentiated(x, *states, *weights):
-        return _Recurrent.apply(*plan, len(states), len(noise), x, lengths, *states, *noise, *weights)
-    return tuple(run(_recurrent, x, lengths, states, noise, weights, *plan, False))
 
 
 def last_axis(tensor: Tensor) -> Tensor:
@@ -61,19 +34,14 @@ def differentiated(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
-def run(function: Callable[..., Any], *given: Any) -> Any:
-    """Call the function itself, or through torch's dispatcher where somebody traces: that costs 8 us more."""
-    if torch.compiler.is_compiling() or type(given[0]) not in (Tensor, nn.Parameter):
-        return getattr(torch.ops.unrolled, function.__name__.lstrip("_"))(*given)
-    return function(*given)
+def dispatched(tensor: Tensor) -> bool:
+    """Whether a call has to go through torch's dispatcher, because somebody traces: that costs 8 us more."""
+    return torch.compiler.is_compiling() or type(tensor) not in (Tensor, nn.Parameter)
 
 
-def _noise(plan: Plan, x: Tensor, weights: Tensors, p: float) -> list[Tensor]:
-    """What torch's dropout multiplies the outputs of each layer but the last with."""
-    size = (*x.shape[:-1], plan.directions * weights[1].shape[1])
-    if p == 1:
-        return [x.new_zeros(size) for _ in range(plan.layers - 1)]
-    return [x.new_empty(size).bernoulli_(1 - p).div_(1 - p) for _ in range(plan.layers - 1)]
+def ends(plan: Plan, x: Tensor, lengths: Tensor | None) -> int:
+    """How many tensors the output and the last states are."""
+    return 1 + (x.dim() == 3 or lengths is not None) + (plan.cell == "lstm")
 
 
 class _Pass:
@@ -136,7 +104,7 @@ def _place(x: Tensor, column: int = 0) -> tuple[int, int, int]:
     return x.data_ptr() + 4 * column, time[0] if time else 0, row
 
 
-def _recurrent(
+def run_forward(
     x: Tensor, lengths: Tensor | None, states: Tensors, noise: Tensors, weights: Tensors, *given: Any
 ) -> list[Tensor]:
     """What `recurrent` answers, then with `keep` the outputs of all layers but the last, and the engine's notes."""
@@ -166,7 +134,7 @@ def _recurrent(
     return [outputs[-1], *last, *(outputs[:-1] if keep else []), *notes]
 
 
-def _recurrent_backward(
+def run_backward(
     x: Tensor, lengths: Tensor | None, states: Tensors, noise: Tensors, weights: Tensors, *given: Any
 ) -> list[Tensor]:
     """Gradients of all weights, then those that are wanted of x, h_0, c_0."""
@@ -212,108 +180,63 @@ def _differentiate(way: _Pass, call: Any, found: Tensors) -> None:
     way.run("backward", call)
 
 
-class _Recurrent(torch.autograd.Function):
+class Recurrent(torch.autograd.Function):
+    """The operator without torch's dispatcher, twice differentiable, and with outputs that may be changed in place."""
+
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Any:
         plan, (firsts, noises, x, lengths), tensors = Plan(*given[:5]), given[5:9], given[9:]
         parts = (tensors[:firsts], tensors[firsts : firsts + noises], tensors[firsts + noises :])
-        found = run(_recurrent, x, lengths, *(list(part) for part in parts), *plan, True)
-        ends = 1 + (x.dim() == 3 or lengths is not None) + (plan.cell == "lstm")
-        output, kept = found[0], found[ends:]
-        ctx.plan, ctx.counts, ctx.witness = plan, (firsts, noises), None
+        found = run_forward(x, lengths, *(list(part) for part in parts), *plan, True)
+        count = ends(plan, x, lengths)
+        output, kept = found[0], found[count:]
+        ctx.plan, ctx.counts = plan, (firsts, noises)
         ctx.set_materialize_grads(False)
-        if not torch.compiler.is_compiling():
-            # The output may be changed in place, as torch's may. An alias without memory keeps count of that.
-            ctx.witness = output.detach()
-            ctx.witness.data = _NOTHING
-            ctx.version, output = ctx.witness._version, output.data
-        ctx.save_for_backward(x, lengths, *tensors, *kept[: plan.layers - 1], output, *kept[plan.layers - 1 :])
-        return tuple(found[:ends])
+        # The output may be changed in place, as torch's may. An alias without memory keeps count of that.
+        ctx.witness = output.detach()
+        ctx.witness.data = _NOTHING
+        ctx.version = ctx.witness._version
+        ctx.save_for_backward(
+            x, lengths, *tensors, *kept[: plan.layers - 1], output.data, *kept[plan.layers - 1 :]
+        )
+        return tuple(found[:count])
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor | None) -> Any:
         plan, (firsts, noises), (x, lengths, *saved) = ctx.plan, ctx.counts, ctx.saved_tensors
         inputs = len(saved) - plan.layers - (0 if plan.elman else plan.layers * plan.directions)
-        states, noise, weights = saved[:firsts], saved[firsts : firsts + noises], saved[firsts + noises : inputs]
+        states, noise, weights = (
+            saved[:firsts],
+            saved[firsts : firsts + noises],
+            saved[firsts + noises : inputs],
+        )
         outputs, notes = saved[inputs : inputs + plan.layers], saved[inputs + plan.layers :]
         need = ctx.needs_input_grad
         wanted = [need[7], *need[9 : 9 + firsts], *[False] * noises, *need[9 + firsts + noises :]]
-        tracing = torch.compiler.is_compiling()
-        if not tracing and (torch.is_grad_enabled() or not all(map(plain, upstream))):
+        if torch.is_grad_enabled() or not all(map(plain, upstream)):
             found = recurrent_torch.gradients(plan, x, lengths, (states, noise, weights), upstream, wanted)
             return *[None] * 7, found[0], None, *found[1:]
-        if not tracing and ctx.witness._version != ctx.version:
-            outputs[-1] = _recurrent(x, lengths, states, noise, weights, *plan, False)[0]
-        d_output = None if upstream[0] is None else last_axis(upstream[0])
-        last = [None if d is None else d.contiguous() for d in upstream[1:]]
-        last = [None, *last] if x.dim() == 2 and lengths is None else last
-        want = [wanted[0], *(wanted[1 : 1 + firsts]), *[False] * (2 - firsts)]
-        found = run(
-            _recurrent_backward, x, lengths, states, noise, weights, *plan, outputs, notes, d_output,
-            *[*last, None][:2], *want,
-        )  # fmt: skip
-        spots = [len(weights) + sum(want[:i]) for i in range(3)]
-        d_x, *d_states = [found[spot] if wish else None for spot, wish in zip(spots, want, strict=True)]
-        given = [d if wish else None for d, wish in zip(found, wanted[1 + firsts + noises :], strict=False)]
-        return *[None] * 7, d_x, None, *d_states[:firsts], *[None] * noises, *given
+        if ctx.witness._version != ctx.version:
+            outputs[-1] = run_forward(x, lengths, states, noise, weights, *plan, False)[0]
+        parts = (lengths, states, noise, weights, *plan, outputs, notes)
+        d_x, d_states, d_weights = gradients(run_backward, x, parts, upstream, wanted[: 1 + firsts])
+        given = [
+            d if wish else None for d, wish in zip(d_weights, wanted[1 + firsts + noises :], strict=True)
+        ]
+        return *[None] * 7, d_x, None, *d_states, *[None] * noises, *given
 
 
-def plain(tensor: Tensor | None) -> bool:
-    """Whether the engine may read the tensor's memory: no subclass, not batched, no lazy negation."""
-    return tensor is None or torch._C._dispatch_keys(tensor).raw_repr() in _PLAIN
-
-
-def _plain_keys() -> set[int]:
-    with torch.inference_mode():
-        inference = torch.empty(0)
-    return {torch._C._dispatch_keys(tensor).raw_repr() for tensor in (_NOTHING, inference)}
-
-
-_PLAIN = _plain_keys()
-
-
-def _fake_recurrent(x: Tensor, *given: Any) -> list[Tensor]:
-    lengths, _, _, weights, *fields, keep = given
-    plan = Plan(*fields)
-    hidden = weights[1].shape[1]
-    outputs = [x.new_empty((*x.shape[:-1], plan.directions * hidden)) for _ in range(plan.layers)]
-    single = x.dim() == 2 and lengths is None
-    batch = x.shape[1] if x.dim() == 3 else x.shape[0] if single else lengths.shape[0]
-    size = (batch, hidden) if single else (plan.layers * plan.directions, batch, hidden)
-    last = [x.new_empty(size) for _ in range((not single) + (plan.cell == "lstm"))]
-    rows = x.shape[0] if x.dim() == 2 else x.shape[0] * x.shape[1]
-    notes = 0 if plan.elman or not keep else plan.layers * plan.directions
-    kept = [x.new_empty((rows, gated.KEPT[plan.cell] * hidden)) for _ in range(notes)]
-    return [outputs[-1], *last, *(outputs[:-1] if keep else []), *kept]
-
-
-def _fake_recurrent_backward(x: Tensor, *given: Any) -> list[Tensor]:
-    lengths, _, _, weights, *fields = given
-    plan, hidden, wanted = Plan(*fields[:5]), weights[1].shape[1], fields[-3:]
-    single = x.dim() == 2 and lengths is None
-    batch = x.shape[1] if x.dim() == 3 else x.shape[0] if single else lengths.shape[0]
-    size = (batch, hidden) if single else (plan.layers * plan.directions, batch, hidden)
-    more = [shape for shape, want in zip((x.shape, size, size), wanted, strict=True) if want]
-    return [*(x.new_empty(weight.shape) for weight in weights), *(x.new_empty(shape) for shape in more)]
-
-
-def define(library: torch.library.Library, schema: str, function: Callable[..., Any], fake: Callable[..., Any]) -> None:
-    """Register an operator of the engine: what computes it on the CPU, and what tells its shapes."""
-    name = library.define(schema)
-    library.impl(name, function, "CPU")
-    torch.library.register_fake(f"unrolled::{name}", fake, lib=library)
-
-
-_GIVEN = (
-    "Tensor x, Tensor? lengths, Tensor[] states, Tensor[] noise, Tensor[] weights, str cell, int layers, "
-    "int directions, int biases, bool reverse"
-)
-_library = torch.library.Library("unrolled", "DEF")
-define(_library, f"recurrent({_GIVEN}, bool keep) -> Tensor[]", _recurrent, _fake_recurrent)
-define(
-    _library,
-    f"recurrent_backward({_GIVEN}, Tensor[] outputs, Tensor[] notes, Tensor? d_output, Tensor? d_h_n, Tensor? d_c_n, "
-    "bool want_x, bool want_h_0, bool want_c_0) -> Tensor[]",
-    _recurrent_backward,
-    _fake_recurrent_backward,
-)
+def gradients(
+    function: Callable[..., list[Tensor]], x: Tensor, parts: Sequence[Any], upstream: Sequence[Tensor | None],
+    wanted: Sequence[bool],
+) -> tuple[Tensor | None, list[Tensor | None], list[Tensor]]:  # fmt: skip
+    """Gradients of x and the states, where they are wanted, and of the weights."""
+    weights = parts[3]
+    d_output = None if upstream[0] is None else last_axis(upstream[0])
+    last = [None if d is None else d.contiguous() for d in upstream[1:]]
+    last = [None, *last] if x.dim() == 2 and parts[0] is None else last
+    want = [*wanted, False][:3] if len(wanted) > 1 else [wanted[0], False, False]
+    found = function(x, *parts, d_output, *[*last, None][:2], *want)
+    spots = [len(weights) + sum(want[:i]) for i in range(3)]
+    d_x, *d_states = [found[spot] if wish else None for spot, wish in zip(spots, want, strict=True)]
+    return d_x, d_states[: len(wanted) - 1], found[: len(weights)]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..errors import ShapeError, UsageError
-from . import abi
+from . import abi, supports
 from .library import engine
 
 
@@ -77,10 +77,11 @@ def mingru(
 
 
 def _taken(tensor: Tensor) -> Tensor:
-    if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or engine() is None:
+    support = supports("mingru", dtype=tensor.dtype, device=tensor.device.type)
+    if not support:
         raise UsageError(
-            f"A scan takes float32 on the CPU and needs the engine; here are {tensor.dtype} on {tensor.device.type}, "
-            f"engine {'missing' if engine() is None else 'present'}. Convert the tensors, or use the readable cell."
+            f"A scan takes float32 on the CPU and needs the engine; here are {tensor.dtype} on {tensor.device.type}. "
+            f"{support.reason} Convert the tensors, or use the readable cell."
         )
     return tensor.contiguous()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from torch.autograd.function import once_differentiable
 
 from ..errors import UsageError
 from . import native, supports
-from .recurrent_ops import Plan, define, differentiated, last_axis, recurrent, run
+from .recurrent import Plan, recurrent
+from .recurrent_compile import define
+from .recurrent_ops import differentiated, dispatched, last_axis
 
 LENT = (1 << 18, 1 << 24)
 """Floats that are worth lending: fewer cost nothing to get, and more would be missed elsewhere."""
@@ -110,7 +113,7 @@ def elman_tokens(
     if differentiated(embedding, *weights):
         h_n, *kept = _Tokens.apply(*given, sparse and not torch.compiler.is_compiling())
     else:
-        h_n, *kept = run(_tokens, *given, False)
+        h_n, *kept = _run(_tokens, *given, False)
     return (kept[0] if return_sequences else None), h_n
 
 
@@ -130,6 +133,13 @@ def _ready(*given: Tensor | None) -> native.Weights:
 
 def _layer(weights: list[Any], nonlinearity: str, prefix_token: int) -> native.Elman:
     return native.Elman(TORCH, native.Weights(*weights), native.Options(nonlinearity, False, prefix_token))
+
+
+def _run(function: Callable[..., Any], *given: Any) -> Any:
+    """Call the function itself, or through torch's dispatcher."""
+    if dispatched(given[0]):
+        return getattr(torch.ops.unrolled, function.__name__.lstrip("_"))(*given)
+    return function(*given)
 
 
 def _tokens(tokens: Tensor, embedding: Tensor, *given: Any) -> list[Tensor]:
@@ -155,7 +165,7 @@ class _Tokens(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Any:
         sequences, sparse = given[9:]
-        h_n, *kept = run(_tokens, *given[:10], True)
+        h_n, *kept = _run(_tokens, *given[:10], True)
         ctx.save_for_backward(*given[:7], *kept)
         ctx.options, ctx.sequences, ctx.sparse = given[7:9], sequences, sparse
         ctx.set_materialize_grads(False)
@@ -167,7 +177,7 @@ class _Tokens(torch.autograd.Function):
         *given, states, prefix = ctx.saved_tensors
         want_h_0 = ctx.needs_input_grad[5]
         d_output, d_h_n = _gradients(d_output, d_h_n)
-        w_ih, w_hh, b, rows, *more = run(
+        w_ih, w_hh, b, rows, *more = _run(
             _tokens_backward, *given, *ctx.options, ctx.sequences, [states, prefix], d_output, d_h_n,
             ctx.sparse, want_h_0,
         )  # fmt: skip

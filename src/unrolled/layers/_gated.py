@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
 
-from .. import kernels
 from .. import network as net
 from ..cells import Cell, Weights
-from ..cells._time import over_time
-from ..kernels import gated_ops
+from ..cells._time import network_over_time
+from ..kernels.recurrent import Plan, recurrent
+from ..kernels.recurrent_checks import foreign, misfit
 from . import Executed, Rows, vectors
 
 
@@ -27,26 +26,25 @@ class Gated(Executed):
 
     def logits(self, x: Tensor | Rows, lengths: Tensor | None = None) -> Tensor:
         """(B, T, D) to the last states (B, H) or to all states (B, T, H), H twice in both directions."""
-        steps = vectors(x).transpose(0, 1)
-        found: dict[int, list[tuple[Tensor, Tensor]]] = {}
-        for number, name in self.layer.runs():
-            if number and number not in found:
-                steps = torch.cat([output for output, _ in found[number - 1]], -1)
-                steps = dropout(steps, self.layer.dropout, self.training)
-            found.setdefault(number, []).append(self._run(steps, name, lengths))
-        top = found[self.layer.num_layers - 1]
+        output, h_n = self._run(vectors(x).transpose(0, 1), lengths)
         if self.layer.return_sequences:
-            return torch.cat([output for output, _ in top], -1).transpose(0, 1)
-        return torch.cat([last for _, last in top], -1)
+            return output.transpose(0, 1)
+        return torch.cat(list(h_n[-1 - self.layer.bidirectional :]), -1)
 
-    def _run(self, x: Tensor, name: str, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-        """One layer in one direction, from x (T, B, D) to all states (T, B, H) and the last (B, H)."""
-        weights = [getattr(self, f"{part}_{name}") for part in net.PARTS]
-        reverse = name.endswith("_reverse")
-        if not kernels.supports(self.layer.kind, dtype=str(x.dtype), device=x.device.type):
-            output, last = over_time(self.cell, x, Weights(*weights), (), lengths, reverse)
-            return output, last[0]
-        if self.layer.kind == "lstm":
-            output, (h_n, _) = gated_ops.lstm(x, *weights, lengths=lengths, reverse=reverse)
+    def _run(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """From x (T, B, D) to the states of the top (T, B, H) and the last of all layers and directions."""
+        layer, directions = self.layer, 1 + self.layer.bidirectional
+        drop = layer.dropout if self.training else 0.0
+        weights = [
+            Weights(*(getattr(self, f"{part}_{name}") for part in net.PARTS)) for _, name in layer.runs()
+        ]
+        flat = [tensor for parts in weights for tensor in parts if tensor is not None]
+        plan = Plan(layer.kind, layer.num_layers, directions)
+        if foreign(x, *flat) or misfit(plan, x.shape[-1], (), [], flat):
+            output, (h_n, *_) = network_over_time(
+                self.cell, x, weights, (), lengths, directions=directions, drop=drop
+            )
             return output, h_n
-        return gated_ops.gru(x, *weights, lengths=lengths, reverse=reverse)
+        ends = None if lengths is None else lengths.to("cpu", torch.int64).contiguous()
+        output, h_n, *_ = recurrent(plan, x, [], flat, ends, drop)
+        return output, h_n

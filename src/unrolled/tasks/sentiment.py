@@ -14,6 +14,7 @@ from ..data.marks import UNKNOWN_ID, MarkTokenizer
 from ..data.sequence import Sequences
 from ..data.text import Tokenizer, Vocabulary
 from ..errors import BundleError, DataError
+from ..kernels.gated_reference import sigmoid
 from ..kernels.reading import RowTable
 from ..network import LSTM, Dense, Embedding, Network, Pooling, Shape, SimpleRNN, check_arrays
 from ..runtime import Runtime
@@ -160,7 +161,7 @@ class Sentiment(Task):
             at = np.arange(len(rows)) if some is rows else part
             z[at] = run(read.x, read.lengths) + read.weights / np.sqrt(np.maximum(tokens[at], 1))[:, None]
         z = z / self.temperature
-        return self.probabilities(_sigmoid(z) if z.shape[1] == 1 else np.exp(z - z.max(1, keepdims=True)))
+        return self.probabilities(sigmoid(z) if z.shape[1] == 1 else np.exp(z - z.max(1, keepdims=True)))
 
     def encode(self, inputs: Sequence[str]) -> Sequence[np.ndarray]:
         """Texts as ids, one int32 array each."""
@@ -253,10 +254,6 @@ class Sentiment(Task):
                 f"The network answers {network.shapes()[-1]}, which does not fit {len(labels)} labels."
             )
         return cls(labels, MarkTokenizer.from_dict(settings.get("tokenizer", {})), network, step, temperature)
-
-
-def _sigmoid(z: np.ndarray) -> np.ndarray:
-    return 0.5 * (1 + np.tanh(0.5 * z))
 
 
 def _order(labels: set[str]) -> tuple[str, ...]:

@@ -1,0 +1,87 @@
+"""Whether the engine may compute a recurrent network on these tensors, here and now; if not, why, as a sentence.
+
+Each function answers with an empty string where nothing stands in the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from . import supports
+from .recurrent_torch import Plan
+
+Tensors = Sequence[Tensor]
+GATES = {"lstm": 4, "gru": 3}
+
+
+def foreign(*tensors: Tensor) -> str:
+    """Why the engine may not read the tensors' memory: another dtype or device, batched, a lazy negation.
+
+    Tensors of other classes than torch's own pass: they meet the operators in torch's dispatcher.
+    """
+    for tensor in tensors:
+        if tensor.dtype is not torch.float32 or tensor.device.type != "cpu":
+            return supports("lstm", dtype=tensor.dtype, device=tensor.device.type).reason
+        if not torch.compiler.is_compiling() and type(tensor) in (Tensor, nn.Parameter) and not plain(tensor):
+            return "A tensor that is no plain one on the CPU."
+    return supports("lstm").reason
+
+
+def misfit(plan: Plan, size: int, rows: tuple[int, ...], states: Tensors, weights: Tensors) -> str:
+    """Why tensors do not fit each other: torch's own kernel computes it (a projection) or says what is wrong.
+
+    Args:
+        plan: what the weights belong to.
+        size: D.
+        rows: the shape of a state but for its last axis.
+        states: h_0, and for an LSTM c_0; or none.
+        weights: of every direction of every layer.
+    """
+    gates, each = GATES.get(plan.cell, 1), 2 + plan.biases
+    if len(weights) != plan.layers * plan.directions * each:
+        return "Weights of another number (a projection)."
+    hidden = weights[1].shape[-1]
+    units = gates * hidden
+    for i, weight in enumerate(weights):
+        width = size if i // each < plan.directions else plan.directions * hidden
+        if weight.shape != ((units, width), (units, hidden), (units,), (units,))[i % each]:
+            return "Weights of other shapes (a projection)."
+    if len(states) not in (0, 1 + (plan.cell == "lstm")) or any(s.shape != (*rows, hidden) for s in states):
+        return "First states of other shapes."
+    return ""
+
+
+def transformed() -> str:
+    """What of torch's is at work that the operators do not know."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return "A transform of torch.func is at work (vmap, grad, jvp)."
+    if torch._C._get_tracing_state() is not None:
+        return "torch.jit traces."
+    return "Forward-mode differentiation." if forward_ad._current_level >= 0 else ""
+
+
+def watched() -> str:
+    """What of torch's is at work that has to see torch's own operators."""
+    if torch._C._len_torch_dispatch_stack():
+        return "A mode watches or traces torch's operators (compile, export, fake tensors)."
+    return "torch.autocast chooses the precision." if torch.is_autocast_enabled("cpu") else ""
+
+
+def plain(tensor: Tensor | None) -> bool:
+    """Whether a tensor is nothing but memory on the CPU: no subclass, not batched, no lazy negation."""
+    return tensor is None or _key_of(torch._C._dispatch_keys(tensor)) in _PLAIN
+
+
+def _plain_keys() -> set[Any]:
+    with torch.inference_mode():
+        inference = torch.empty(0)
+    return {_key_of(torch._C._dispatch_keys(tensor)) for tensor in (torch.empty(0), inference)}
+
+
+_key_of: Callable[[Any], Any] = getattr(torch._C.DispatchKeySet, "raw_repr", repr)  # older torch has none
+_PLAIN = _plain_keys()
