@@ -10,7 +10,9 @@ from unrolled import shelf  # noqa: E402
 from unrolled.cells import Cell, Weights  # noqa: E402
 from unrolled.cells.elman import Elman  # noqa: E402
 from unrolled.cells.gru import GRU  # noqa: E402
+from unrolled.cells.layernorm_lstm import Gains, LayerNormLSTM  # noqa: E402
 from unrolled.cells.lstm import LSTM  # noqa: E402
+from unrolled.cells.variational_lstm import VariationalLSTM  # noqa: E402
 
 T, B, D, H = 5, 4, 3, 6
 CELLS = shelf.names("cells")
@@ -114,3 +116,33 @@ def test_a_gru_that_resets_before_its_product_is_the_papers():
     (ours,) = GRU(reset_after=False).step(x, (h,), w)
     torch.testing.assert_close(ours, z * h + (1 - z) * n)
     assert not torch.allclose(ours, GRU().step(x, (h,), w)[0])
+
+
+def test_a_layer_norm_lstm_normalizes_what_the_paper_says():
+    w, gains = (
+        random_weights(LayerNormLSTM),
+        Gains(*(torch.rand(n, dtype=torch.float64) + 0.5 for n in (4 * H, 4 * H, H, H))),
+    )
+    x, h, c = (torch.randn(B, n, dtype=torch.float64) for n in (D, H, H))
+
+    def normal(a):
+        return (a - a.mean(1, keepdim=True)) / (a.var(1, correction=0, keepdim=True) + 1e-5).sqrt()
+
+    a = gains.ih * normal(x @ w.weight_ih.T) + w.bias_ih + gains.hh * normal(h @ w.weight_hh.T) + w.bias_hh
+    i, f, g, o = a.chunk(4, 1)
+    new_c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    new_h = o.sigmoid() * (gains.c * normal(new_c) + gains.bias_c).tanh()
+    for ours, wanted in zip(LayerNormLSTM(gains).step(x, (h, c), w), (new_h, new_c), strict=True):
+        torch.testing.assert_close(ours, wanted)
+
+
+def test_a_variational_lstm_is_an_lstm_that_drops_the_same_at_every_step():
+    w = random_weights(LSTM)
+    x, h, c = torch.randn(T, B, D, dtype=torch.float64), *torch.randn(2, B, H, dtype=torch.float64)
+    m_x, m_h = (torch.randint(0, 2, size, dtype=torch.float64) * 2 for size in ((B, D), (B, H)))
+    assert carried(VariationalLSTM(), x, (h, c), w)[0].equal(carried(LSTM(), x, (h, c), w)[0])
+    dropped = carried(VariationalLSTM(m_x, m_h), x, (h, c), w)
+    state = (h, c)
+    for t in range(T):
+        state = LSTM().step(x[t] * m_x, (state[0] * m_h, state[1]), w)
+        torch.testing.assert_close(dropped[0][t], state[0])

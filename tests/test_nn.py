@@ -195,6 +195,28 @@ def test_tied_weights_and_parametrizations_are_followed():
     assert len(list(tied.parameters())) == 3
 
 
+@pytest.mark.parametrize("layout", ["dense", "lengths", "packed"])
+def test_a_gru_may_reset_before_its_product(layout):
+    """Against the paper's equations, written out."""
+    torch.manual_seed(0)
+    layer, lengths = nn.GRU(D, H, reset_after=False), torch.tensor([9, 4, 2, 7, 1, 9])
+    x, h_0 = torch.randn(T, B, D), torch.randn(1, B, H)
+    w_ih, w_hh, b_ih, b_hh = layer.parameters()
+    given = pack_padded_sequence(x, lengths, enforce_sorted=False) if layout == "packed" else x
+    output, last = layer(given, h_0, lengths=lengths if layout == "lengths" else None)
+    if layout == "packed":
+        output = torch.nn.utils.rnn.pad_packed_sequence(output)[0]
+    for row in range(B):
+        h = h_0[0, row]
+        for t in range(T if layout == "dense" else int(lengths[row])):
+            a, b = w_ih @ x[t, row] + b_ih, w_hh @ h + b_hh
+            r, z = torch.sigmoid(a[:H] + b[:H]), torch.sigmoid(a[H : 2 * H] + b[H : 2 * H])
+            n = torch.tanh(a[2 * H :] + w_hh[2 * H :] @ (r * h) + b_hh[2 * H :])
+            h = z * h + (1 - z) * n
+            torch.testing.assert_close(output[t, row], h)
+        torch.testing.assert_close(last[0, row], h)
+
+
 @pytest.mark.parametrize(
     ("given", "error", "sentence"),
     [

@@ -170,9 +170,10 @@ def _packed(cell: str) -> Callable[..., Any]:
         bias, layers, dropout, train, both = options
         states = hx if cell == "lstm" else [hx]
         plan = Plan(cell, layers, 1 + both, 2 * bias)
-        lengths = lengths_of(sizes) if plain(sizes) else sizes
-        reason = _reason(plan, x, (layers * plan.directions, len(lengths)), states, weights)
-        if reason or x.dim() != 2 or lengths.sum() != len(x):
+        lengths = lengths_of(sizes, len(x)) if plain(sizes) else None
+        rows = 0 if lengths is None else len(lengths)
+        reason = _reason(plan, x, (layers * plan.directions, rows), states, weights)
+        if reason or x.dim() != 2 or lengths is None:
             return _torch(op, name, reason or AXES, x, sizes, hx, weights, *options)
         _report.native[name] += 1
         return recurrent(plan, x, states, weights, lengths, dropout if train else 0.0)
