@@ -67,9 +67,8 @@ def test_blocks_give_what_one_call_gives(kind, more, layout, first, monkeypatch)
     layer, run = problem(kind, more, layout, first=first)
     whole, calls = run(), []
     monkeypatch.setattr(recurrent, "LONG", 1)
-    monkeypatch.setattr(
-        recurrent, "_at_once", lambda *given, at_once=recurrent._at_once: calls.append(1) or at_once(*given)
-    )
+    at_once = recurrent._at_once
+    monkeypatch.setattr(recurrent, "_at_once", lambda *given, **more: calls.append(1) or at_once(*given, **more))
     assert_same(run(), whole)
     assert len(calls) >= 4 * T  # of each direction of each layer, of a single step
     monkeypatch.undo()

@@ -36,7 +36,7 @@ class _Recurrent(nn.RNNBase):
         given: torch's arguments, and torch's options.
         recompute: a number of steps; while training, only the outputs and the states at every so many steps are kept,
             and the backward pass computes the gates in between anew: a long sequence trains in a fraction of the memory
-            (an LSTM in a fifth) for a third more time. 0: everything is kept.
+            (docs/engine.md has the measure). 0: everything is kept.
     """
 
     reset_after = True

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from ..errors import ShapeError
 from . import recurrent_compile  # noqa: F401 - registers the operators
@@ -59,6 +58,7 @@ def recurrent(  # mirrors torch
         found = torch.ops.unrolled.recurrent(x, lengths, states, noise, weights, *plan, keep)
         return tuple(found[: ends(plan, x, lengths)])
     single = x.dim() == 2 and lengths is None
+    recompute = 0 if plan.elman else recompute  # it keeps nothing but its outputs
     rows, size = len(x) if x.dim() == 2 else x.shape[0] * x.shape[1], max(x.shape[-1], weights[0].shape[1])
     work = 2 * rows * len(weights[1]) * (size + weights[1].shape[1])
     if single or (work <= LONG and not recompute):
@@ -71,10 +71,11 @@ def recurrent(  # mirrors torch
 
 
 def _at_once(
-    plan: Plan, x: Tensor, states: Tensors, weights: Tensors, lengths: Tensor | None, noise: Tensors = ()
-) -> tuple[Tensor, ...]:
+    plan: Plan, x: Tensor, states: Tensors, weights: Tensors, lengths: Tensor | None, noise: Tensors = (),
+    *, again: bool = False,
+) -> tuple[Tensor, ...]:  # fmt: skip
     if differentiated(x, *states, *weights):
-        return Recurrent.apply(*plan, len(states), len(noise), x, lengths, *states, *noise, *weights)
+        return Recurrent.apply(*plan, len(states), len(noise), again, x, lengths, *states, *noise, *weights)
     return tuple(run_forward(x, lengths, states, noise, weights, *plan, False))
 
 
@@ -120,12 +121,8 @@ def _direction(
         first, end = blocks[i]
         some = state[0].shape[1] if lengths is None or x.dim() == 3 else int((lengths > first).sum())
         counts = None if lengths is None else (lengths[:some] - first).clamp(0, end - first)
-        given = (plan, pieces[i], [part[:, :some].contiguous() for part in state], weights, counts)
-        if recompute:
-            found = checkpoint(_at_once, *given, use_reentrant=False, preserve_rng_state=False)
-        else:
-            found = _at_once(*given)
-        pieces[i], *after = found
+        before = [part[:, :some].contiguous() for part in state]
+        pieces[i], *after = _at_once(plan, pieces[i], before, weights, counts, again=recompute)
         state = [torch.cat([new, old[:, some:]], 1) for new, old in zip(after, state, strict=True)]
     return torch.cat(pieces), state
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from . import gated
-from .recurrent_ops import ends, gradients, run_backward, run_forward
+from .recurrent_ops import counted, ends, gradients, run_backward, run_forward
 from .recurrent_torch import Plan
 
 
@@ -29,11 +29,7 @@ def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) 
 
 def _derivative(ctx: Any, upstream: Sequence[Tensor | None]) -> Any:
     plan, (x, lengths, *saved) = ctx.plan, ctx.saved_tensors
-    parts = []
-    for count in (*ctx.counts, plan.layers, len(saved)):
-        parts.append(saved[:count])
-        saved = saved[count:]
-    states, noise, weights, outputs, notes = parts
+    states, noise, weights, outputs, notes = counted(saved, *ctx.counts, plan.layers)
     wanted = [ctx.needs_input_grad[0], *[True] * len(states)]
     given = (lengths, states, noise, weights, *plan, outputs, notes)
     function = torch.ops.unrolled.recurrent_backward

@@ -8,7 +8,7 @@ without `lengths` a single step (B, D).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from ctypes import sizeof
 from typing import Any
 
@@ -181,49 +181,53 @@ def _differentiate(way: _Pass, call: Any, found: Tensors) -> None:
 
 
 class Recurrent(torch.autograd.Function):
-    """The operator without torch's dispatcher, twice differentiable, and with outputs that may be changed in place."""
+    """The operator without torch's dispatcher, twice differentiable, and with outputs that may be changed in place.
+
+    `again`: nothing but the outputs is kept, and the backward pass computes the engine's notes anew.
+    """
 
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Any:
-        plan, (firsts, noises, x, lengths), tensors = Plan(*given[:5]), given[5:9], given[9:]
+        plan, (firsts, noises, again, x, lengths), tensors = Plan(*given[:5]), given[5:10], given[10:]
         parts = (tensors[:firsts], tensors[firsts : firsts + noises], tensors[firsts + noises :])
-        found = run_forward(x, lengths, *(list(part) for part in parts), *plan, True)
+        found = run_forward(x, lengths, *(list(part) for part in parts), *plan, not again)
         count = ends(plan, x, lengths)
         output, kept = found[0], found[count:]
-        ctx.plan, ctx.counts = plan, (firsts, noises)
+        ctx.plan, ctx.counts, ctx.again = plan, (firsts, noises, len(parts[2])), again
         ctx.set_materialize_grads(False)
         # The output may be changed in place, as torch's may. An alias without memory keeps count of that.
         ctx.witness = output.detach()
         ctx.witness.data = _NOTHING
         ctx.version = ctx.witness._version
-        ctx.save_for_backward(
-            x, lengths, *tensors, *kept[: plan.layers - 1], output.data, *kept[plan.layers - 1 :]
-        )
+        lower = 0 if again else plan.layers - 1
+        ctx.save_for_backward(x, lengths, *tensors, *kept[:lower], output.data, *kept[lower:])
         return tuple(found[:count])
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor | None) -> Any:
-        plan, (firsts, noises), (x, lengths, *saved) = ctx.plan, ctx.counts, ctx.saved_tensors
-        inputs = len(saved) - plan.layers - (0 if plan.elman else plan.layers * plan.directions)
-        states, noise, weights = (
-            saved[:firsts],
-            saved[firsts : firsts + noises],
-            saved[firsts + noises : inputs],
-        )
-        outputs, notes = saved[inputs : inputs + plan.layers], saved[inputs + plan.layers :]
+        plan, (firsts, noises, _), (x, lengths, *saved) = ctx.plan, ctx.counts, ctx.saved_tensors
+        states, noise, weights, outputs, notes = counted(saved, *ctx.counts, plan.layers)
         need = ctx.needs_input_grad
-        wanted = [need[7], *need[9 : 9 + firsts], *[False] * noises, *need[9 + firsts + noises :]]
+        wanted = [need[8], *need[10 : 10 + firsts], *[False] * noises, *need[10 + firsts + noises :]]
         if torch.is_grad_enabled() or not all(map(plain, upstream)):
             found = recurrent_torch.gradients(plan, x, lengths, (states, noise, weights), upstream, wanted)
-            return *[None] * 7, found[0], None, *found[1:]
-        if ctx.witness._version != ctx.version:
-            outputs[-1] = run_forward(x, lengths, states, noise, weights, *plan, False)[0]
+            return *[None] * 8, found[0], None, *found[1:]
+        if ctx.again or ctx.witness._version != ctx.version:
+            top, *kept = run_forward(x, lengths, states, noise, weights, *plan, True)
+            kept = kept[ends(plan, x, lengths) - 1 :]
+            outputs, notes = [*kept[: plan.layers - 1], top], kept[plan.layers - 1 :]
         parts = (lengths, states, noise, weights, *plan, outputs, notes)
         d_x, d_states, d_weights = gradients(run_backward, x, parts, upstream, wanted[: 1 + firsts])
-        given = [
-            d if wish else None for d, wish in zip(d_weights, wanted[1 + firsts + noises :], strict=True)
-        ]
-        return *[None] * 7, d_x, None, *d_states, *[None] * noises, *given
+        given = [d if wish else None for d, wish in zip(d_weights, wanted[1 + firsts + noises :], strict=True)]
+        return *[None] * 8, d_x, None, *d_states, *[None] * noises, *given
+
+
+def counted(tensors: Tensors, *counts: int) -> Iterator[Tensors]:
+    """So many tensors of a list, so many next, and the rest."""
+    for count in counts:
+        yield tensors[:count]
+        tensors = tensors[count:]
+    yield tensors
 
 
 def gradients(
