@@ -164,7 +164,10 @@ def test_predict_gives_every_row_back_with_pythons_answer(run, model, tmp_path):
     expected = [lines[0] + names, lines[1] + added[0], lines[2] + added[1], "",
                 lines[4] + ";" + added[2], lines[5] + added[3], ""]  # fmt: skip
     assert (tmp_path / "out.csv").read_bytes().decode("utf-16-le").split("\r\n") == expected
-    assert "rows: 4\nstatus: ok 2, empty 1, unknown_words 1\n2 of them are not as they should be; the first" in err
+    assert (
+        "rows: 4\nstatus: ok 2, empty 1, unknown_words 1\n2 of them are not as they should be; the first"
+        in err
+    )
     assert "row 3 (line 6) has 2 fields, but the header names 3 columns" in err
 
 
@@ -207,7 +210,10 @@ def labelled(tmp_path) -> Path:
     return file
 
 
-TRAIN = ("--text-column", "review", "--label-column", "stars", "--learning-rate", "0.02", "--batch-size", "8")
+TRAIN = (
+    *("--text-column", "review", "--label-column", "stars", "--learning-rate", "0.02", "--batch-size", "8"),
+    *("--preset", "lesson"),
+)
 
 
 def test_train_evaluate_and_use(run, labelled, tmp_path):
@@ -227,7 +233,9 @@ def test_train_evaluate_and_use(run, labelled, tmp_path):
     assert flat == evaluate(unrolled.load(folder), read(labelled, "review", "stars")).to_dict()
     assert f"{labelled}: utf-8, separated by commas, 3 columns" in err
 
-    assert json.loads(run("sentiment", "good great film number 9", "-m", folder, "--json")[1])["label"] == "pos"
+    assert (
+        json.loads(run("sentiment", "good great film number 9", "-m", folder, "--json")[1])["label"] == "pos"
+    )
     assert run(*arguments)[0] == 2
     assert "holds a run already. Continue it with --resume" in run(*arguments)[2]
     assert run(*arguments, "--resume")[0] == 0
@@ -480,9 +488,7 @@ def commands_of_the_page() -> list[list[str]]:
     return [shlex.split(line) for block in blocks for line in block.strip().splitlines()]
 
 
-@pytest.mark.skipif(
-    cli.DEFAULT_MODEL not in bundle.names(), reason="the model is not in this package"
-)
+@pytest.mark.skipif(cli.DEFAULT_MODEL not in bundle.names(), reason="the model is not in this package")
 def test_the_commands_of_the_page_run(run, tmp_path, monkeypatch):
     pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
     pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra 'plot')")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .errors import UnknownNameError as UnknownNameError
     from .errors import UnrolledError as UnrolledError
     from .errors import UsageError as UsageError
+    from .estimators import TextClassifier as TextClassifier
     from .evaluate import Evaluation as Evaluation
     from .explain import Influence as Influence
     from .kernels import Stepper as Stepper
@@ -66,6 +67,7 @@ _ROOMS = {
         "UnrolledError",
         "UsageError",
     ),
+    "estimators": ("TextClassifier",),
     "evaluate": ("Evaluation",),
     "explain": ("Influence",),
     "kernels": ("Stepper",),

@@ -24,6 +24,7 @@ from safetensors.numpy import save as save_tensors
 
 from . import shelf
 from .config import RunConfig, read_config
+from .data.sequence import Sequences
 from .errors import BundleError, UnknownNameError
 from .network import Network
 from .runtime import Runtime
@@ -78,12 +79,14 @@ class Bundle:
         return self.task.encode(texts)
 
     def score_ids(self, sequences: Sequence[np.ndarray], *, batch_size: int = 256) -> np.ndarray:
-        """Probabilities (N, K), float64, for token ids."""
-        parts = [
-            self.task.scores(self.runtime, sequences[i : i + batch_size])
-            for i in range(0, len(sequences), batch_size)
-        ]
-        return np.concatenate(parts) if parts else np.zeros((0, len(self.labels)))
+        """Probabilities (N, K), float64, for token ids; batches are of like lengths, which nothing but speed depends on."""
+        given = Sequences.of(sequences)
+        order = np.argsort(-np.diff(given.offsets), kind="stable")
+        found = np.zeros((len(given), len(self.labels)))
+        for i in range(0, len(order), batch_size):
+            part = order[i : i + batch_size]
+            found[part] = self.task.scores(self.runtime, given.take(part))
+        return found
 
     def probabilities(self, texts: Sequence[str], *, batch_size: int = 256) -> np.ndarray:
         """Probabilities (N, K), float64, columns in the order of `labels`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from .config import RunConfig
 from .datasets import Examples
 from .errors import DataError, UsageError
 from .tasks import Task
+
+if TYPE_CHECKING:
+    from .distil.own import Learned
 
 
 def split(examples: Examples, share: float, seed: int) -> tuple[Examples, Examples]:
@@ -84,6 +88,73 @@ def run(
     bundle.save(folder)
     (folder / bundles.CHECKPOINT).unlink(missing_ok=True)
     return bundle
+
+
+def own(
+    examples: Examples, preset: str, folder: Path, *, unlabelled: Sequence[str] = (), seed: int = 0,
+    resume: bool = False, say: Callable[[str], None] = print,
+    report: Callable[[float, float], None] = lambda done, whole: None,
+) -> Learned:  # fmt: skip
+    """Learn to classify somebody's texts (`distil.own`); `folder` gets the model and a page about it, `report.html`.
+
+    Args:
+        examples: texts with labels; their groups, if any, are kept together.
+        preset: "own" chooses for these texts; "fast" begins at nothing and trains a larger net.
+        folder: where model, page and, on the way, answers of finished candidates are written.
+        unlabelled: more texts of the kind.
+        seed: of folds, first weights and order.
+        resume: go on after the candidates that are finished.
+        say: called with a line for each candidate.
+        report: called with the work done and the whole.
+
+    Raises:
+        UsageError: `folder` holds a run already and `resume` is false, or an unknown preset.
+        DataError: the examples cannot be learned from.
+    """
+    from .distil import own as room
+    from .evaluate import Evaluation
+    from .report import training
+
+    if preset not in ("own", "fast"):
+        raise UsageError(f"There is no preset '{preset}'. Known: own, fast.")
+    if (folder / "task.json").exists() or (any(folder.glob("tried-*.npz")) and not resume):
+        raise UsageError(f"{folder} holds a run already. Continue it with --resume, or give another folder.")
+    _labels(examples)
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = room.FAST if preset == "fast" else room.Plan.own(examples)
+    found = room.learn(
+        examples, plan, unlabelled=unlabelled, seed=seed, folder=folder, say=say, report=report
+    )
+    figures = Evaluation(found.bundle.labels, found.truth, found.probabilities)
+    texts = [examples.texts[i] for i in found.rows.tolist()]
+    rows = [(row.name, row.accuracy, row.macro_f1, row.log_loss) for row in found.tried]
+    training.page(folder / "report.html", folder.name, figures, texts, rows)
+    found.bundle.card = _own_card(found, len(examples))
+    found.bundle.name = folder.name
+    found.bundle.save(folder)
+    for path in folder.glob("tried-*.npz"):
+        path.unlink()
+    return found
+
+
+def _own_card(found: Learned, count: int) -> str:
+    rows = [
+        f"| {row.name} | {row.accuracy:.4f} | {row.macro_f1:.4f} | {row.log_loss:.4f} |"
+        for row in found.tried
+    ]
+    return "\n".join(
+        [
+            "# A sentiment model",
+            "",
+            f"Labels: {', '.join(found.bundle.labels)}. Learned from {count:,} texts; the figures are of",
+            f"{len(found.rows):,} of them, each answered by a model that was not shown it. The last row was chosen.",
+            "",
+            "| tried | accuracy | macro F1 | log-loss |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
 
 
 def _labels(examples: Examples) -> list[str]:

@@ -52,7 +52,7 @@ def _tasks() -> list[str]:
     return shelf.names("tasks")
 
 
-OWN = {"events": "series", "forecast": "series"}
+OWN = {"events": "series", "forecast": "series", "sentiment": "texts"}
 """Tasks with a command of their own, and the file here that holds it as `train_NAME`."""
 
 
@@ -82,7 +82,7 @@ def _train(name: str) -> Callable[..., None]:
         if plots:
             need("matplotlib", "plot", "Drawing")
         dataset = Reading(**options).open(input_, group_column=split_by)
-        rows = _run(kind, load_split(dataset, "train"), config, output, resume=resume)
+        rows = run_loop(kind, load_split(dataset, "train"), config, output, resume=resume)
         if plots:
             from .. import report
 
@@ -99,9 +99,10 @@ def _train(name: str) -> Callable[..., None]:
 SPLIT_BY = "Column of what validation must not share with training: the film, the author."
 
 
-def _run(
+def run_loop(
     kind: type[Task], labelled: Examples, config: RunConfig, folder: Path, *, resume: bool
 ) -> list[dict[str, float]]:
+    """Train a task by the loop of `train`; one row of figures per epoch on stdout, which are returned too."""
     from .. import recipe
 
     rows: list[dict[str, float]] = []

@@ -25,6 +25,13 @@ class Sequences(Sequence[NDArray[np.int32]]):
         offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
         return cls(np.concatenate([np.zeros(0, np.int32), *rows]).astype(np.int32), offsets)
 
+    def take(self, rows: NDArray[np.int64]) -> Sequences:
+        """The rows with these numbers, in this order."""
+        begins, lengths = self.offsets[rows], np.diff(self.offsets)[rows]
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+        places = np.arange(offsets[-1]) + np.repeat(begins - offsets[:-1], lengths)
+        return Sequences(self.ids[places], offsets)
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

@@ -9,6 +9,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data import grams
+from ..data.grams import find
+
+__all__ = ["Corpus", "Ids", "Numbers", "batches", "find", "fold_of", "frequent_pairs", "runs"]
+
 Ids = NDArray[np.int32]
 Numbers = NDArray[np.int64]
 
@@ -61,31 +66,17 @@ class Corpus:
 
 
 def runs(corpus: Corpus, size: int, words: int) -> tuple[Numbers, Numbers]:
-    """Every run of `size` known tokens of a text: a number that names it, and the place of its last token.
+    """Every run of `size` known tokens of a text, numbered as in `data.grams`, and the place of its last token."""
+    return grams.runs(corpus.ids, corpus.position, size, words)
 
-    Args:
-        corpus: the texts.
-        size: 1, 2 or 3 tokens; a number is the ids read as digits of base `words`.
-        words: how many ids there are.
+
+def frequent_pairs(corpus: Corpus, count: int, words: int, *, least: int = 1) -> Numbers:
+    """The `count` most frequent pairs of neighbours, as sorted keys id_before * words + id; ties in their order.
+
+    Pairs that occur fewer than `least` times are left out.
     """
-    known = corpus.ids != UNKNOWN
-    ok, key = known & (corpus.position >= size - 1), corpus.ids.astype(np.int64)
-    for back in range(1, size):
-        ok[back:] &= known[:-back]
-        key[back:] += corpus.ids[:-back].astype(np.int64) * words**back
-    ok[: size - 1] = False
-    return key[ok], np.flatnonzero(ok)
-
-
-def find(keys: Numbers, listed: Numbers) -> Numbers:
-    """The place of each key in the sorted `listed`, -1 where it is not there."""
-    place = np.minimum(np.searchsorted(listed, keys), len(listed) - 1)
-    return np.where(listed[place] == keys, place, -1) if len(listed) else np.full(len(keys), -1)
-
-
-def frequent_pairs(corpus: Corpus, count: int, words: int) -> Numbers:
-    """The `count` most frequent pairs of neighbours, as sorted keys id_before * words + id; ties in their order."""
     keys, times = np.unique(runs(corpus, 2, words)[0], return_counts=True)
+    keys, times = keys[times >= least], times[times >= least]
     return np.sort(keys[np.argsort(-times, kind="stable")[:count]])
 
 

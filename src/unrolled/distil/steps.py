@@ -149,16 +149,16 @@ class Drop:
 
 
 def linear_start(
-    net: Steps, reading: Reading, texts: Numbers, labels: NDArray[np.bool_], scale: float = 0.15
+    net: Steps, reading: Reading, texts: Numbers, labels: NDArray[np.bool_], scale: float = 0.15, output: int = 0
 ) -> None:
-    """Begin the linear term at the naive Bayes weight of each row that two texts or more hold."""
+    """Begin an output's linear term at the naive Bayes weight of each row that two texts or more hold."""
     count = np.ones((2, len(net.rows)))
     for i in texts:
         rows, _, _ = reading.grid(np.array([i]))
         count[int(labels[i]), np.unique(rows)] += 1
     ratio = np.log(count[1] / count[1].sum()) - np.log(count[0] / count[0].sum())
     ratio[count.sum(0) < 4] = 0
-    net.rows[:, -1] = torch.from_numpy(scale * ratio)
+    net.rows[:, net.shape.size + output] = torch.from_numpy(scale * ratio)
 
 
 def fit(

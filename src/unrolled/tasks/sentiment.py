@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..data import sequence
+from ..data.grams import Grams
 from ..data.marks import UNKNOWN_ID, MarkTokenizer
 from ..data.sequence import Sequences
 from ..data.text import Tokenizer, Vocabulary
@@ -33,6 +34,9 @@ class Sentiment(Task):
     the network makes of the steps, n the number of tokens and w the rows' weights,
 
         z = z_net + n^-1/2 sum w,    p = sigmoid(z / temperature), or softmax.
+
+    Where `arrays` holds weights v of runs of one to three tokens (`data.grams`), z has also the sum of v over the
+    different runs of the text.
 
     Attributes:
         labels: names of the classes; with two, the network has one output, the probability of the second.
@@ -66,7 +70,7 @@ class Sentiment(Task):
         Raises:
             DataError: fewer than two different labels, or no word at all.
         """
-        labels = _order(set(targets))
+        labels = ordered(targets)
         if len(labels) < 2:
             raise DataError(
                 f"Every example has the same label, {list(labels)}; a classifier needs at least two. "
@@ -99,6 +103,7 @@ class Sentiment(Task):
             found: pairs (M,), sorted numbers of listed pairs; rows.weight (V + M, D); rows.linear (V + M,) or
                 (V + M, K); forward.weight_ih (4 H, D), forward.weight_hh (4 H, H), forward.bias (4 H,), and if it reads
                 both ways the same of backward; out.weight (K, 2 H or 4 H) on the means, then the maxima; out.bias (K,).
+                Optional: grams (G,), ascending numbers of runs, and gram_weights (G, K).
             step: tokens a step.
             temperature: that probabilities are computed with.
         """
@@ -117,16 +122,26 @@ class Sentiment(Task):
             "rows": rows.astype(np.int8), "scale": scale, "pairs": found["pairs"].astype(np.uint32),
             "linear": found["rows.linear"].reshape(len(rows), -1).astype(np.float16),
         }  # fmt: skip
+        if "grams" in found:
+            arrays |= {
+                "grams": found["grams"].astype(np.uint64),
+                "gram_weights": found["gram_weights"].astype(np.float16),
+            }
         task = cls(tuple(labels), tokenizer, network, step, temperature).with_arrays(arrays)
         return task, {name: np.ascontiguousarray(w, np.float32) for name, w in weights.items()}
 
     def with_arrays(self, arrays: Mapping[str, np.ndarray]) -> Sentiment:
-        """The same task with its rows: int8, scales and weights float16, pairs uint32."""
+        """The same task with its rows: int8, scales and weights float16, pairs uint32, runs uint64."""
         size, outputs = self.network.input_shape[-1], self.network.shapes()[-1][-1]
         kinds: dict[str, tuple[Shape, str]] = {
             "rows": ((None, size), "int8"), "scale": ((None,), "float16"), "linear": ((None, outputs), "float16"),
             "pairs": ((None,), "uint32"),
         }  # fmt: skip
+        if "grams" in arrays:
+            kinds |= {
+                "grams": ((None,), "uint64"),
+                "gram_weights": ((len(arrays["grams"]), outputs), "float16"),
+            }
         check_arrays(arrays, kinds if self.step else {})
         if self.step and len(arrays["rows"]) != self.tokenizer.size + len(arrays["pairs"]):
             raise BundleError(
@@ -141,25 +156,28 @@ class Sentiment(Task):
         a = self.arrays
         return RowTable(a["rows"], a["scale"].astype(np.float32) / 127, a["linear"], a["pairs"], self.step)
 
+    @cached_property
+    def grams(self) -> Grams | None:
+        """The weights of runs of tokens, if there are any."""
+        a = self.arrays
+        if "grams" not in a:
+            return None
+        return Grams(a["grams"].astype(np.int64), a["gram_weights"].astype(np.float32), self.tokenizer.size)
+
     def scores(self, run: Runtime, sequences: Sequence[np.ndarray]) -> np.ndarray:
         """Probabilities (B, K), float64, of encoded texts."""
         if not self.step:
             return super().scores(run, sequences)
         rows = Sequences.of(sequences)
         tokens = np.diff(rows.offsets)
-        order = np.argsort(-tokens, kind="stable")
         z = np.empty((len(rows), self.rows.sums))
-        for part in np.split(
-            order, np.flatnonzero(np.diff(tokens[order] // 512)) + 1
-        ):  # of like lengths: little room
-            some = (
-                rows
-                if len(part) == len(rows) and (part == order).all()
-                else Sequences.of([rows[i] for i in part])
-            )
+        order = np.argsort(-tokens, kind="stable")
+        for at in np.split(order, np.flatnonzero(np.diff(tokens[order] // 512)) + 1):  # of like lengths: little room
+            some = rows.take(at)
             read = self.rows.read(some.ids, some.offsets)
-            at = np.arange(len(rows)) if some is rows else part
             z[at] = run(read.x, read.lengths) + read.weights / np.sqrt(np.maximum(tokens[at], 1))[:, None]
+        if self.grams is not None:
+            z += self.grams.sums(rows.ids, rows.offsets)
         z = z / self.temperature
         return self.probabilities(sigmoid(z) if z.shape[1] == 1 else np.exp(z - z.max(1, keepdims=True)))
 
@@ -256,11 +274,14 @@ class Sentiment(Task):
         return cls(labels, MarkTokenizer.from_dict(settings.get("tokenizer", {})), network, step, temperature)
 
 
-def _order(labels: set[str]) -> tuple[str, ...]:
-    # Known scales run from bad to good, so that the last label's probability is the one to follow while reading.
+def ordered(labels: Iterable[str]) -> tuple[str, ...]:
+    """Different labels in order: known scales from bad to good, so that the last label's probability is the one to
+    follow while reading; others by the alphabet, before them.
+    """
     scale = ["neg", "negative", "neutral", "pos", "positive"]
     return tuple(
         sorted(
-            labels, key=lambda label: (scale.index(label.lower()) if label.lower() in scale else -1, label)
+            set(labels),
+            key=lambda label: (scale.index(label.lower()) if label.lower() in scale else -1, label),
         )
     )
