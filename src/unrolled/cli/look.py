@@ -12,7 +12,7 @@ from .. import shelf
 from ..errors import UnknownNameError
 from . import Json, examples
 
-SHELVES = ("bench", "cells", "datasets", "lessons", "models", "tasks")
+SHELVES = ("bench", "cells", "datasets", "exports", "lessons", "models", "tasks")
 
 
 def add(app: typer.Typer) -> None:
