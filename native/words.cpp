@@ -2,8 +2,10 @@
 #include "words.h"
 
 #include <cstring>
+#include <vector>
 
 #include "engine.h"
+#include "marks.h"
 
 namespace {
 
@@ -86,6 +88,18 @@ int64_t encode(const unrolled_texts& t, const unrolled_word_list& l, int64_t tex
     return n;
 }
 
+// The number of a word whose bytes are read as they are, or -1.
+int32_t find(const unrolled_word_list& l, const uint8_t* word, int64_t length) {
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (int64_t i = 0; i < length; ++i) hash = mix(hash, word[i]);
+    const auto is = [&](int32_t number) {
+        const int64_t begin = l.offsets[number];
+        return l.offsets[number + 1] - begin == length &&
+               std::memcmp(l.bytes + begin, word, static_cast<size_t>(length)) == 0;
+    };
+    return *slot_of(l.slots, l.capacity, finish(hash), is) - 1;
+}
+
 // Where text i may write: half of its bytes can be words, and one id more for the prefix.
 int64_t scratch_begin(const unrolled_texts& t, int64_t i) { return (t.offsets[i] + i) / 2 + i; }
 
@@ -146,6 +160,35 @@ int64_t unrolled_encode_words(const unrolled_texts* texts, const unrolled_word_l
     for (int64_t i = 0; i < t.texts; ++i) {
         const int64_t n = row_offsets[i + 1];
         std::memmove(out + row_offsets[i], out + scratch_begin(t, i), static_cast<size_t>(n) * sizeof(int32_t));
+        row_offsets[i + 1] = row_offsets[i] + n;
+    }
+    return row_offsets[t.texts];
+}
+
+int64_t unrolled_encode_marks(const unrolled_texts* texts, const unrolled_word_list* list, int32_t* out,
+                              int64_t* row_offsets) {
+    if (!usable(texts) || !usable(list) || !out || !row_offsets) return -2;
+    const unrolled_texts& t = *texts;
+    const unrolled_word_list& l = *list;
+    const auto room = [&](int64_t i) { return out + t.offsets[i] + i; };  // a token has a byte at least
+    unrolled::parallel(t.texts, [&](int64_t begin, int64_t end) {
+        std::vector<uint8_t> scratch;
+        for (int64_t i = begin; i < end; ++i) {
+            int32_t* to = room(i);
+            if (l.prefix >= 0) *to++ = l.prefix;
+            unrolled::marks::walk(t.bytes + t.offsets[i], t.offsets[i + 1] - t.offsets[i], scratch,
+                                  [&](const uint8_t* token, int64_t n) {
+                                      const int32_t number = find(l, token, n);
+                                      const int32_t id = number < 0 ? l.unseen : l.ids[number];
+                                      if (number >= 0 || id >= 0) *to++ = id;
+                                  });
+            row_offsets[i + 1] = to - room(i);
+        }
+    });
+    row_offsets[0] = 0;
+    for (int64_t i = 0; i < t.texts; ++i) {
+        const int64_t n = row_offsets[i + 1];
+        std::memmove(out + row_offsets[i], room(i), static_cast<size_t>(n) * sizeof(int32_t));
         row_offsets[i + 1] = row_offsets[i] + n;
     }
     return row_offsets[t.texts];

@@ -59,6 +59,11 @@ UNROLLED_WORDS_API int64_t unrolled_encode_words(const unrolled_texts* texts, co
 // bytes as the texts have; out_offsets (texts + 1,) says where each begins. `fold` is not read. The number of bytes, or -2.
 UNROLLED_WORDS_API int64_t unrolled_mark_words(const unrolled_texts* texts, uint8_t* out, int64_t* out_offsets);
 
+// The ids of all texts by that rule at once, as unrolled_encode_words gives them for the rewritten texts; `out` has room
+// for an id for each byte and one for each text.
+UNROLLED_WORDS_API int64_t unrolled_encode_marks(const unrolled_texts* texts, const unrolled_word_list* list,
+                                                 int32_t* out, int64_t* row_offsets);
+
 #ifdef __cplusplus
 }
 #endif

@@ -44,6 +44,20 @@ def test_engine_and_definition_agree():
     assert found == [b"".join(token + b" " for token in marks.tokens(text)) for text in texts]
 
 
+def test_ids_at_once_are_those_of_the_rewritten_texts():
+    rng = np.random.default_rng(1)
+    texts = [random_text(rng).encode("utf-8", "surrogatepass") for _ in range(2000)]
+    texts += [(b"Plain Text, as long as thirty-two bytes and more; `quoted` " * 3)[k:] for k in range(60)]
+    listed = sorted({token for text in texts for token in marks.tokens(text)})[::2]
+    table = words.WordTable(listed, np.arange(5, 5 + len(listed), dtype=np.int32), marks.FOLD)
+    ids, offsets = marks.encode(table, texts, unseen=1)
+    wanted, places = table.encode(marks.rewrite(texts), unseen=1)
+    np.testing.assert_array_equal(offsets, places)
+    np.testing.assert_array_equal(ids, wanted)
+    known = {token: 5 + i for i, token in enumerate(listed)}
+    assert ids.tolist() == [known.get(token, 1) for text in texts for token in marks.tokens(text)]
+
+
 def test_bytes_that_are_no_text_end_nowhere_else():
     broken = [
         b"\xe2",

@@ -83,7 +83,7 @@ class MarkTokenizer:
 
     def encode_flat(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """The ids of all texts in one array (N,), and where each text begins in it, (len(texts) + 1,)."""
-        return self.table.encode(marks.rewrite([_to_bytes(text) for text in texts]), unseen=UNKNOWN_ID)
+        return marks.encode(self.table, [_to_bytes(text) for text in texts], unseen=UNKNOWN_ID)
 
     def encode(self, texts: Sequence[str]) -> Sequences:
         """One int32 array of ids per text."""

@@ -59,3 +59,11 @@ def rewrite(texts: Sequence[bytes]) -> words.Joined:
         library.unrolled_mark_words(ctypes.byref(given), words.pointer(out), words.pointer(offsets))
     )
     return words.Joined(out[:n], offsets)
+
+
+def encode(table: words.WordTable, texts: Sequence[bytes], *, unseen: int) -> words.Ids:
+    """The ids of the tokens of all texts, and where each text begins, as `WordTable.encode` gives them."""
+    library = engine()
+    if library is None:
+        return table.encode(rewrite(texts), unseen=unseen)
+    return table.encode_marks(library, texts, unseen)

@@ -98,7 +98,13 @@ class WordTable:
         ids = np.fromiter((i for row in rows for i in row), dtype=np.int32)
         return ids, np.cumsum([0, *map(len, rows)], dtype=np.int64)
 
-    def _encode_native(self, library: ctypes.CDLL, texts: Sequence[bytes] | Joined, prefix: int, unseen: int) -> Ids:
+    def encode_marks(self, library: ctypes.CDLL, texts: Sequence[bytes], unseen: int) -> Ids:
+        """The same for the tokens of `texts` by the rule of `kernels.marks`, by the engine."""
+        return self._encode_native(library, texts, SKIP, unseen, marks=True)
+
+    def _encode_native(
+        self, library: ctypes.CDLL, texts: Sequence[bytes] | Joined, prefix: int, unseen: int, *, marks: bool = False
+    ) -> Ids:
         # Other threads may index or read the same list meanwhile: this call holds on to the one that it reads,
         # and sets its own ids in a copy of the descriptor.
         indexed = self._list or self._index(library)
@@ -107,9 +113,10 @@ class WordTable:
         wanted = _WordList.from_buffer_copy(indexed)
         wanted.prefix, wanted.unseen = prefix, unseen
         rows = len(given.places) - 1
-        out = np.empty(int(given.places[-1]) // 2 + 2 * rows + 1, dtype=np.int32)
+        size = int(given.places[-1])
+        out = np.empty(size + rows if marks else size // 2 + 2 * rows + 1, dtype=np.int32)
         offsets = np.zeros(rows + 1, dtype=np.int64)
-        encode = library.unrolled_encode_words
+        encode = library.unrolled_encode_marks if marks else library.unrolled_encode_words
         encode.restype = c_int64
         n = encode(ctypes.byref(given), ctypes.byref(wanted), pointer(out), pointer(offsets))
         return out[: checked(n)].copy(), offsets
