@@ -26,7 +26,7 @@ FLOORS = {
     "bundle": 5, "models": 5,
     "evaluate": 6, "explain": 6, "exports": 6,
     "report": 7, "train": 7, "distil": 7,
-    "recipe": 8, "sequential": 8, "estimators": 8, "timeseries": 8,
+    "recipe": 8, "sequential": 8, "estimators": 8, "timeseries": 8, "language": 8,
     "lessons": 9, "bench": 9,
     "__init__": DOORS, "__main__": DOORS, "cli": DOORS, "server": DOORS, "page": DOORS,
 }  # fmt: skip
@@ -37,6 +37,7 @@ TORCH_ROOMS = {
     "cells", "layers", "nn", "patch", "optimizers", "train", "distil", "kernels/torch_ops.py", "kernels/gated_ops.py",
     "kernels/recurrent.py", "kernels/recurrent_checks.py", "kernels/recurrent_compile.py", "kernels/recurrent_ops.py",
     "kernels/recurrent_torch.py", "kernels/scan_ops.py",
+    "language/learn.py", "language/adapt.py",
 }  # fmt: skip
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .evaluate import Evaluation as Evaluation
     from .explain import Influence as Influence
     from .kernels import Stepper as Stepper
+    from .language import LanguageModel as LanguageModel
     from .network import GRU as GRU
     from .network import LSTM as LSTM
     from .network import Dense as Dense
@@ -71,6 +72,7 @@ _ROOMS = {
     "evaluate": ("Evaluation",),
     "explain": ("Influence",),
     "kernels": ("Stepper",),
+    "language": ("LanguageModel",),
     "network": ("Dense", "Dropout", "Embedding", "GRU", "LSTM", "Network", "Pooling", "SimpleRNN"),
     "patch": (
         "PatchReport",

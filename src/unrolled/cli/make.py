@@ -52,7 +52,7 @@ def _tasks() -> list[str]:
     return shelf.names("tasks")
 
 
-OWN = {"events": "series", "forecast": "series", "sentiment": "texts"}
+OWN = {"events": "series", "forecast": "series", "language": "language", "sentiment": "texts"}
 """Tasks with a command of their own, and the file here that holds it as `train_NAME`."""
 
 
