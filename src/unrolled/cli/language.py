@@ -58,12 +58,20 @@ class Learning:
     seed: int = option(0, "Of first weights and chance.")
 
 
+@dataclass(frozen=True)
+class Way:
+    """How next symbols are drawn: `language.Drawing`, as words for the command line."""
+
+    temperature: float = option(0.8, "Above 1 more surprising, below 1 safer; 0 always the most probable.")
+    top_k: int = option(0, "Draw among this many most probable symbols; 0: among all.")
+    top_p: float = option(1.0, "Draw among the most probable symbols that together have this probability.")
+    repetition_penalty: float = option(1.0, "Power above 1 that lowers what stood in the last 64 symbols.")
+
+
 def add(app: typer.Typer) -> None:
     """Add the verbs that use a run; the one that makes it stands below `train`."""
-    from ..language.writing import Drawing
-
     for name, verb, *lines in (
-        ("generate", with_options(generate, Drawing), 'unrolled generate "ROMEO:"',
+        ("generate", with_options(generate, Way), 'unrolled generate "ROMEO:"',
          'unrolled generate "Once" --model runs/tales -n 3 --temperature 1'),
         ("next", next_, 'unrolled next "My lord, the "', 'unrolled next "the film was" --model runs/mine -k 10'),
         ("score", score, "unrolled score play.txt", "unrolled score play.txt --model runs/mine --adaptive"),
