@@ -21,12 +21,12 @@ FLOORS = {
     "config": 0, "shelf": 0,
     "kernels": 1,
     "cells": 2, "data": 2, "drawing": 2, "linear": 2, "metrics": 2, "network": 2, "ngram": 2, "optimizers": 2,
-    "layers": 3, "runtime": 3, "nn": 3, "patch": 3, "datasets": 3,
+    "layers": 3, "runtime": 3, "nn": 3, "patch": 3, "datasets": 3, "encoder": 3, "decoding": 3,
     "tasks": 4,
     "bundle": 5, "models": 5,
     "evaluate": 6, "explain": 6, "exports": 6,
     "report": 7, "train": 7, "distil": 7,
-    "recipe": 8, "sequential": 8, "estimators": 8, "timeseries": 8, "language": 8,
+    "recipe": 8, "sequential": 8, "estimators": 8, "timeseries": 8, "language": 8, "captions": 8,
     "lessons": 9, "bench": 9,
     "__init__": DOORS, "__main__": DOORS, "cli": DOORS, "server": DOORS, "page": DOORS,
 }  # fmt: skip
@@ -37,7 +37,7 @@ TORCH_ROOMS = {
     "cells", "layers", "nn", "patch", "optimizers", "train", "distil", "kernels/torch_ops.py", "kernels/gated_ops.py",
     "kernels/recurrent.py", "kernels/recurrent_checks.py", "kernels/recurrent_compile.py", "kernels/recurrent_ops.py",
     "kernels/recurrent_torch.py", "kernels/scan_ops.py",
-    "language/learn.py", "language/adapt.py",
+    "language/learn.py", "language/adapt.py", "captions/learn.py", "captions/make.py",
 }  # fmt: skip
 
 

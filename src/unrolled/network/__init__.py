@@ -18,12 +18,13 @@ import numpy as np
 
 from ..errors import BundleError, UsageError
 from .base import ACTIVATIONS, Layer, Shape
+from .captions import END, MARKS, PAD, UNKNOWN, CaptionDecoder
 from .plain import Dense, Dropout, Embedding, Pooling
 from .recurrent import GRU, LSTM, PARTS, Gated, SimpleRNN
 
 __all__ = [
-    "ACTIVATIONS", "GRU", "LSTM", "PARTS", "Dense", "Dropout", "Embedding", "Gated", "Layer", "Network", "Pooling",
-    "Shape", "SimpleRNN", "check_arrays",
+    "ACTIVATIONS", "END", "GRU", "LSTM", "MARKS", "PAD", "PARTS", "UNKNOWN", "CaptionDecoder", "Dense", "Dropout",
+    "Embedding", "Gated", "Layer", "Network", "Pooling", "Shape", "SimpleRNN", "check_arrays",
 ]  # fmt: skip
 
 
@@ -89,7 +90,7 @@ class Network:
 
 
 KINDS: dict[str, type[Layer]] = {
-    kind.kind: kind for kind in (Embedding, SimpleRNN, LSTM, GRU, Pooling, Dropout, Dense)
+    kind.kind: kind for kind in (Embedding, SimpleRNN, LSTM, GRU, Pooling, Dropout, Dense, CaptionDecoder)
 }
 
 
