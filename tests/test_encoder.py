@@ -6,8 +6,8 @@ import io
 
 import numpy as np
 import pytest
-from tiny_encoder import MIX, PATH, build
 
+from tiny_encoder import MIX, PATH, build
 from unrolled import encoder as encoders
 from unrolled.data.images import Picture
 from unrolled.encoder import Encoder

@@ -79,7 +79,7 @@ class Bundle:
         return self.task.encode(texts)
 
     def score_ids(self, sequences: Sequence[np.ndarray], *, batch_size: int = 256) -> np.ndarray:
-        """Probabilities (N, K), float64, for token ids; batches are of like lengths, which nothing but speed depends on."""
+        """Probabilities (N, K), float64, for token ids. Batches are of like lengths: only speed depends on that."""
         given = Sequences.of(sequences)
         order = np.argsort(-np.diff(given.offsets), kind="stable")
         found = np.zeros((len(given), len(self.labels)))

@@ -30,6 +30,7 @@ int main(int count, char** values) {
         for (int64_t round = 0; round < rounds; ++round) {
             unrolled_set_threads(static_cast<int32_t>(random.whole(1, 4)));
             fuzz_words(random);
+            fuzz_reading(random);
             fuzz_kernels(random);
             fuzz_gated(random);
         }

@@ -38,3 +38,4 @@ private:
 void fuzz_words(Random& random);
 void fuzz_gated(Random& random);
 void fuzz_kernels(Random& random);
+void fuzz_reading(Random& random);
