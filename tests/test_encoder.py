@@ -59,7 +59,10 @@ def test_kept_features_are_those_read_live_and_a_second_run_computes_none(tmp_pa
     ("options", "sentence"),
     [
         ({"last": "pooled"}, r"gives pooled \(1, 5\). Expected a map of features, four axes"),
-        ({"shape": ("N", 1, 32, 32)}, r"has the inputs pixels \['N', 1, 32, 32\] tensor\(float\). Expected one"),
+        (
+            {"shape": ("N", 1, 32, 32)},
+            r"has the inputs pixels \['N', 1, 32, 32\] tensor\(float\). Expected one",
+        ),
         ({"shape": (8, 3, 32, 32)}, r"takes 8 pictures at once; expected one, or any number \(N\)."),
         ({"kind": 7}, r"has the inputs pixels .* tensor\(int64\). Expected"),
     ],
@@ -97,7 +100,9 @@ def test_an_encoder_is_found_by_its_hash_and_another_refused(tmp_path):
     (tmp_path / encoders.FILE).write_bytes(PATH.read_bytes())
     assert encoders.find(wanted, tmp_path / "none", None, tmp_path) == tmp_path / encoders.FILE
     (tmp_path / encoders.FILE).write_bytes(b"another")
-    sentence = f"trained with the encoder {wanted[:16]} and understands no other; found .*encoder.onnx .*--encoder"
+    sentence = (
+        f"trained with the encoder {wanted[:16]} and understands no other; found .*encoder.onnx .*--encoder"
+    )
     with pytest.raises(DataError, match=sentence):
         encoders.find(wanted, tmp_path)
     with pytest.raises(DataError, match="found none. Give its file"):

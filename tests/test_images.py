@@ -43,7 +43,19 @@ def plain(mode: str, color, size=(40, 20)):
         (encoded(plain("F", 0.5), "TIFF"), (127, 127, 127), 1),
         (encoded(plain("F", 90.0), "TIFF"), (90, 90, 90), 0),
     ],
-    ids=["rgb", "jpeg", "cmyk", "grey", "one-bit", "palette", "16-bit", "clear", "grey-alpha", "unit-float", "float"],
+    ids=[
+        "rgb",
+        "jpeg",
+        "cmyk",
+        "grey",
+        "one-bit",
+        "palette",
+        "16-bit",
+        "clear",
+        "grey-alpha",
+        "unit-float",
+        "float",
+    ],
 )
 def test_every_kind_of_picture_becomes_rgb(content, expected, off):
     found = images.decode(content, (8, 6))
@@ -83,7 +95,10 @@ def test_pixels_are_averaged_over_the_area_that_they_cover(rng):
     [
         (b"", "cat.jpg is empty \\(0 bytes\\). Restore the file, or leave it out."),
         (b"no picture at all", "cat.jpg is no picture that can be read .*restore the file, or leave it out."),
-        (encoded(plain("RGB", RED, (300, 300)), "JPEG")[:700], "cat.jpg is no picture that can be read .*truncated"),
+        (
+            encoded(plain("RGB", RED, (300, 300)), "JPEG")[:700],
+            "cat.jpg is no picture that can be read .*truncated",
+        ),
     ],
     ids=["empty", "text", "cut off"],
 )
@@ -96,7 +111,9 @@ def bomb(width: int, height: int) -> bytes:
     """The beginning of a PNG that says it is so large."""
     head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     data = b"IDAT" + zlib.compress(b"\0" * 1000)
-    chunks = b"".join(struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (head, data))
+    chunks = b"".join(
+        struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (head, data)
+    )
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
@@ -128,7 +145,9 @@ def test_pictures_are_found_in_folders_and_archives(tmp_path):
 
 
 def test_a_missing_picture_is_named(tmp_path):
-    with pytest.raises(DataError, match="gone.png cannot be read: No such file or directory. Check the name."):
+    with pytest.raises(
+        DataError, match="gone.png cannot be read: No such file or directory. Check the name."
+    ):
         images.Picture(tmp_path / "gone.png").read()
 
 

@@ -116,9 +116,7 @@ class Decoder:
         """
         _check(num_beams=num_beams, max_length=max_length, number=number)
         if number > num_beams:
-            raise UsageError(
-                f"{number} sentences were asked of {num_beams} beams; give at least as many beams."
-            )
+            raise UsageError(f"{number} sentences were asked of {num_beams} beams; give at least as many beams.")
         if num_beams == 1:
             return [[one] for one in self._drawn(regions, lambda logp: logp.argmax(-1), max_length)]
         search = _Beams(self, regions, num_beams, length_penalty, number)
@@ -206,8 +204,7 @@ class Decoder:
             if not alive.any():
                 break
         return [
-            Sentence(tuple(w for w in row if w != END), float(p))
-            for row, p in zip(said.tolist(), total, strict=True)
+            Sentence(tuple(w for w in row if w != END), float(p)) for row, p in zip(said.tolist(), total, strict=True)
         ]
 
     def _product(self, x: Array, name: str) -> Array:

@@ -69,13 +69,9 @@ class Encoder:
                 f"of {', '.join(TYPES)}: RGB from 0 to 255."
             )
         if shape[0] == 0 or (isinstance(shape[0], int) and shape[0] != 1):
-            raise DataError(
-                f"{self.path} takes {shape[0]} pictures at once; expected one, or any number (N)."
-            )
+            raise DataError(f"{self.path} takes {shape[0]} pictures at once; expected one, or any number (N).")
         self._input, self._type, self._channels = inputs[0].name, TYPES[inputs[0].type], layouts[0]
-        height, width = (
-            n if isinstance(n, int) else 224 for n in (shape[2:] if layouts[0] == 1 else shape[1:3])
-        )
+        height, width = (n if isinstance(n, int) else 224 for n in (shape[2:] if layouts[0] == 1 else shape[1:3]))
         self.size = width, height
 
     def _read_output(self) -> None:
@@ -83,11 +79,7 @@ class Encoder:
         grey = np.full((self.size[1], self.size[0], 3), 127, np.uint8)
         outputs = self._session.get_outputs()
         values = self._session.run(None, {self._input: self._pixels(grey)})
-        maps = [
-            i
-            for i, value in enumerate(values)
-            if value.ndim == 4 and value.size > value.shape[self._channels]
-        ]
+        maps = [i for i, value in enumerate(values) if value.ndim == 4 and value.size > value.shape[self._channels]]
         if not maps:
             found = "; ".join(f"{one.name} {value.shape}" for one, value in zip(outputs, values, strict=True))
             raise DataError(
@@ -108,11 +100,7 @@ class Encoder:
         if picture.shape != (self.size[1], self.size[0], 3):
             raise UsageError(f"The picture is {picture.shape}; expected {(self.size[1], self.size[0], 3)}.")
         (value,) = self._session.run([self._output], {self._input: self._pixels(picture)})
-        rows = (
-            value[0].reshape(self.channels, -1).T
-            if self._channels == 1
-            else value[0].reshape(-1, self.channels)
-        )
+        rows = value[0].reshape(self.channels, -1).T if self._channels == 1 else value[0].reshape(-1, self.channels)
         if not np.isfinite(rows).all():
             raise DataError(f"{self.path} gives features that are not finite; it cannot be used.")
         return np.ascontiguousarray(np.clip(rows, -65504, 65504), np.float16)

@@ -102,11 +102,11 @@ LOSSES: dict[str, Loss] = {
 
 
 def best(history: Sequence[Row]) -> Row:
-    """The row of the best epoch: highest validation accuracy, then lowest loss; without validation the last."""
+    """The row of the best epoch: highest score or accuracy in validation, then lowest loss; without it the last."""
 
     def rank(row: Row) -> tuple[float, float]:
         worst = row["epoch"] if "val_loss" not in row else 0.0
-        return row.get("val_accuracy", worst), -row.get("val_loss", 0.0)
+        return row.get("val_score", row.get("val_accuracy", worst)), -row.get("val_loss", 0.0)
 
     return max(history, key=rank)
 
@@ -243,6 +243,10 @@ class Trainer:
         self.progress = Progress(**progress)
         return True
 
+    def weights(self) -> dict[str, np.ndarray]:
+        """What is kept of the best epoch."""
+        return layers.weights_of(self.stack)
+
     def _check_identity(self, identity: str) -> None:
         if self.progress.identity not in ("", identity):
             raise UsageError(
@@ -289,7 +293,7 @@ class Trainer:
         now = self.progress
         now.history.append(row)
         if row is best(now.history):
-            now.best_epoch, self.best = now.epoch, layers.weights_of(self.stack)
+            now.best_epoch, self.best = now.epoch, self.weights()
         now.epoch, now.batch, now.loss_sum, now.correct, now.seen = now.epoch + 1, 0, 0.0, 0.0, 0
         if self.folder is not None:
             self.save()

@@ -106,12 +106,12 @@ def _call(arguments: Sequence[str]) -> int:
 
 
 def _application() -> typer.Typer:
-    from . import answer, export, language, learn, look, make, series, use
+    from . import answer, export, language, learn, look, make, pictures, series, use
 
     app = typer.Typer(
         **PLAIN, no_args_is_help=True, help="Recurrent networks on CPUs: train, read and use them."
     )
-    for family in (use, answer, make, series, language, export, learn, look):
+    for family in (use, answer, pictures, make, series, language, export, learn, look):
         family.add(app)
     return app
 

@@ -52,7 +52,7 @@ def _tasks() -> list[str]:
     return shelf.names("tasks")
 
 
-OWN = {"events": "series", "forecast": "series", "language": "language", "sentiment": "texts"}
+OWN = {"captioning": "teach", "events": "series", "forecast": "series", "language": "language", "sentiment": "texts"}
 """Tasks with a command of their own, and the file here that holds it as `train_NAME`."""
 
 
@@ -109,7 +109,7 @@ def run_loop(
 
     def on_epoch(row: dict[str, float]) -> None:
         rows.append(row)
-        _print_row(row)
+        print_row(row)
 
     with progress("training") as bar:
         recipe.run(
@@ -125,7 +125,8 @@ def run_loop(
     return rows
 
 
-def _print_row(row: dict[str, float]) -> None:
+def print_row(row: dict[str, float]) -> None:
+    """One row of figures, under their names before the first."""
     names = [name for name in row if name not in ("epoch", "seconds")]
     if row["epoch"] == 1:
         print("epoch  " + "  ".join(f"{name:>12}" for name in names) + "  seconds")

@@ -25,8 +25,10 @@ from . import (
     progress,
     say,
     table,
+    taken,
     with_options,
 )
+from .pictures import Captioned, Encoder, evaluate_captions
 
 if TYPE_CHECKING:
     from ..bundle import Prediction
@@ -50,7 +52,7 @@ def add(app: typer.Typer) -> None:
             "unrolled evaluate held_out.csv --model runs/mine --plots runs/plots",
         ),
     ):
-        app.command(epilog=examples(*lines))(with_options(verb, Reading) if verb is evaluate else verb)
+        app.command(epilog=examples(*lines))(with_options(verb, Reading, Captioned) if verb is evaluate else verb)
 
 
 def sentiment(
@@ -114,16 +116,27 @@ def evaluate(
     model: Model = DEFAULT_MODEL,
     split: Annotated[str, typer.Option(help="Part of a dataset; a table is one part.")] = "test",
     plots: Annotated[Path | None, typer.Option(help="Folder for pictures.", show_default="none")] = None,
+    report: Annotated[Path | None, typer.Option(help="Captions: a gallery (.html).", show_default="none")] = None,
+    encoder: Encoder = None,
     as_json: Json = False,
     **options: Any,
 ) -> None:
-    """Accuracy, F1, ROC AUC, calibration and confusion matrix on labelled texts, with 95% intervals."""
+    """Accuracy, F1, ROC AUC, calibration and confusion matrix on labelled texts, with 95% intervals.
+
+    Of a captioning model BLEU, ROUGE-L and CIDEr, beside those of one constant caption and of a person.
+    """
     from .. import evaluate as measure
 
     if plots:
         need("matplotlib", "plot", "Drawing")
     bundle = open_model(model)
-    labelled = load_split(Reading(**options).open(input_), split)
+    if bundle.task.name == "captioning":
+        from ..captions import Captioner
+
+        captions = taken(Captioned, options).read(input_, split, options["data"], options["skip_bad"])
+        evaluate_captions(Captioner.load(model, encoder), captions, report, as_json=as_json)
+        return
+    labelled = load_split(taken(Reading, options).open(input_), split)
     with progress("evaluating") as on_batch:
         found = measure.evaluate(bundle, labelled, on_batch=on_batch)
     if as_json:

@@ -92,10 +92,7 @@ def decode(content: bytes, size: tuple[int, int], name: str = "The picture") -> 
         DataError: no picture, a damaged or truncated one, or one of more than LARGEST pixels.
         MissingExtraError: Pillow is not installed.
     """
-    image, ops = (
-        need("PIL.Image", "caption", "Reading pictures"),
-        need("PIL.ImageOps", "caption", "Reading pictures"),
-    )
+    image, ops = (need("PIL.Image", "caption", "Reading pictures"), need("PIL.ImageOps", "caption", "Reading pictures"))
     if not content:
         raise DataError(f"{name} is empty (0 bytes). Restore the file, or leave it out.")
     try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import shelf
+from ..data.images import Picture
 from ..errors import DataError, UnknownNameError, UsageError
 
 
@@ -25,6 +26,7 @@ class Examples:
             or None.
         skipped: rows of the source that could not be used and were left out on request.
         note: one sentence on how the source was read, to be said once.
+        pictures: N pictures that the texts describe, or None; several texts may describe one.
     """
 
     texts: list[str]
@@ -32,6 +34,7 @@ class Examples:
     groups: list[str] | None = None
     skipped: int = 0
     note: str = ""
+    pictures: list[Picture] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -40,7 +43,8 @@ class Examples:
         """The examples with these row numbers, in this order."""
         pick = [self.texts, self.labels, self.groups]
         texts, labels, groups = (None if column is None else [column[i] for i in rows] for column in pick)
-        return Examples(texts or [], labels, groups, self.skipped, self.note)
+        pictures = None if self.pictures is None else [self.pictures[i] for i in rows]
+        return Examples(texts or [], labels, groups, self.skipped, self.note, pictures)
 
 
 class Dataset(ABC):
@@ -50,7 +54,7 @@ class Dataset(ABC):
     """
 
     kind: ClassVar[str]
-    """What an example is: "text"."""
+    """What an example is: "text", or "picture" with what people said of it."""
     licence: ClassVar[str]
     """Under which terms the data may be used, in words."""
     citation: ClassVar[str]

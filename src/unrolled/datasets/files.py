@@ -8,6 +8,9 @@ from typing import final
 from ..data import Row, Rows, open_rows
 from ..errors import DataError
 from . import Dataset, Examples
+from ._pictures import captions
+
+__all__ = ["Files", "captions", "read", "text_column"]
 
 
 @final

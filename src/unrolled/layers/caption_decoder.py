@@ -82,16 +82,12 @@ class CaptionDecoder(Executed):
     def look(self, regions: Tensor) -> Seen:
         """Regions (P, R, D) once for all sentences."""
         # The same features of all regions are left out: cheaper, and neighbours would tell them otherwise.
-        kept = dropout(
-            regions.new_ones(len(regions), 1, regions.shape[-1]), self.layer.picture_dropout, self.training
-        )
+        kept = dropout(regions.new_ones(len(regions), 1, regions.shape[-1]), self.layer.picture_dropout, self.training)
         regions = regions * kept
         mean = regions.mean(1)
         picture = linear(mean, self.picture_weight, self.picture_bias).float()
         states = tuple(
-            torch.tanh(
-                linear(picture, getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias")).float()
-            )
+            torch.tanh(linear(picture, getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias")).float())
             for name in self.layer.states
         )
         values = keys = None

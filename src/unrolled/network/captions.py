@@ -60,9 +60,7 @@ class CaptionDecoder(Layer):
         fraction(self, "dropout")
         fraction(self, "picture_dropout")
         if self.heads < 0 or (self.heads and self.attention % self.heads):
-            raise ShapeError(
-                f"CaptionDecoder: attention is {self.attention}; {self.heads} heads cannot share it."
-            )
+            raise ShapeError(f"CaptionDecoder: attention is {self.attention}; {self.heads} heads cannot share it.")
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -84,12 +82,7 @@ class CaptionDecoder(Layer):
         found |= {"picture_weight": (e, into), "picture_bias": (e,)}
         for state in self.states:
             found |= {f"{state}_weight": (h, e), f"{state}_bias": (h,)}
-        found |= {
-            "weight_ih_l0": (rows, e),
-            "weight_hh_l0": (rows, h),
-            "bias_ih_l0": (rows,),
-            "bias_hh_l0": (rows,),
-        }
+        found |= {"weight_ih_l0": (rows, e), "weight_hh_l0": (rows, h), "bias_ih_l0": (rows,), "bias_hh_l0": (rows,)}
         if self.heads:
             found |= {"value_weight": (a, into), "value_bias": (a,), "norm_weight": (a,), "norm_bias": (a,)}
             found |= {"key_weight": (a, a), "query_weight": (a, h)}

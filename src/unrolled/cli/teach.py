@@ -1,0 +1,67 @@
+"""`train captioning`: from captions with pictures to a model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..captions.plan import Plan
+from ..errors import need
+from . import Json, examples, option, progress, say, taken, with_options
+from .make import print_row
+from .pictures import Captioned
+
+INPUT = "flickr8k, a table of (image, caption), COCO's JSON, or a folder with one."
+Input = Annotated[str, typer.Argument(metavar="INPUT", help=INPUT, show_default=False)]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.", show_default=False)]
+Encoder = Annotated[Path, typer.Option(help="ONNX file of the image network.", show_default=False)]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where captions come from, besides their table."""
+
+    validation: str | None = option(None, "Other captions to choose on.", "dev, or a tenth of the pictures")
+    data: str | None = option(None, "Where a named dataset lies.", "$UNROLLED_DATA or the cache")
+    skip_bad: bool = option(False, "Leave out captions and pictures that cannot be used, and count them.")
+
+
+def _train(
+    input_: Input, output: Output, encoder: Encoder,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
+    as_json: Json = False, **options: Any,
+) -> None:  # fmt: skip
+    """Train a captioner. One row of figures per epoch on stdout, progress on stderr."""
+    need("torch", "train", "Training")
+    from ..captions.make import Told, make
+    from ..encoder import Encoder
+    from ..recipe import split
+
+    captioned, source, plan = taken(Captioned, options), taken(Source, options), taken(Plan, options)
+    training = captioned.read(input_, "train", source.data, source.skip_bad)
+    other = source.validation or (None if Path(input_).exists() else input_)
+    if other is None:
+        training, held = split(training, 0.1, plan.seed)
+    else:
+        held = captioned.read(other, "dev", source.data, source.skip_bad)
+    rows: list[dict[str, float]] = []
+    with progress("reading pictures") as bar:
+        told = Told(
+            picture=lambda done: bar(done, None), skipped=say if source.skip_bad else None,
+            epoch=rows.append if as_json else print_row,
+        )  # fmt: skip
+        make(training, held, Encoder(encoder), plan, output, resume=resume, told=told)
+    if as_json:
+        print(json.dumps(rows))
+    say(f"model: {output}")
+
+
+train_captioning = with_options(_train, Captioned, Source, Plan)
+train_captioning.examples = examples(  # type: ignore[attr-defined]
+    "unrolled train captioning flickr8k --encoder encoder.onnx -o runs/captions",
+    "unrolled train captioning mine.csv --images photos --encoder encoder.onnx -o runs/mine",
+)
