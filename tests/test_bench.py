@@ -22,6 +22,7 @@ TINY = {
         "parts": "table,streaming", "sizes": "5", "batches": "3", "steps": "4", "threads": "1", "rounds": 2,
     },
     "series": {"generated": True},
+    "language": {"generated": True, "steps": 4, "units": 16},
 }  # fmt: skip
 NAMES = shelf.names("bench")
 

@@ -18,7 +18,7 @@ from ..tasks.language import smallest_type
 Array = np.ndarray
 BLOCK = 1 << 22
 """Characters that are read at once, to the end of the line."""
-ENDINGS = (".txt", ".text", ".md", "")
+ENDINGS = (".txt", ".text", ".md")
 
 
 def blocks(source: str | os.PathLike[str] | Sequence[str]) -> Iterator[str]:
@@ -34,7 +34,7 @@ def blocks(source: str | os.PathLike[str] | Sequence[str]) -> Iterator[str]:
     if files[0].is_dir():
         files = sorted(p for p in files[0].rglob("*") if p.is_file() and p.suffix.lower() in ENDINGS)
         if not files:
-            known = ", ".join(filter(None, ENDINGS))
+            known = ", ".join(ENDINGS)
             raise DataError(f"The folder {source} holds no text files ({known}). Give another.")
     some = False
     for file in files:

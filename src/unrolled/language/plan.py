@@ -16,11 +16,10 @@ from ..errors import UsageError
 from ..network import Network
 from ..tasks.language import layers_of
 
-UNITS = (64, 128, 256, 512, 1024)
+UNITS = (64, 128, 256, 384, 512, 768, 1024)
 SYMBOLS_A_WEIGHT = 2.5
-ROWS, STEPS = {True: 32, False: 64}, 64
-RATE = {True: 2e-3, False: 3e-3}
-"""Streams read side by side, steps of a chunk, and the highest learning rate: over words (True) and over characters."""
+ROWS, STEPS, RATE = 32, 64, 3e-3
+"""Streams read side by side, steps of a chunk, and the highest learning rate."""
 SPEED_UNITS = 256
 
 
@@ -58,7 +57,7 @@ def plan(size: int, tokens: int, seconds: float, *, words: bool, units: int = 0)
             if read < SYMBOLS_A_WEIGHT * weights or weights > 2 * tokens:
                 break
             units = larger
-    return Plan(layers_of(size, width(units, words), units, words=words), ROWS[words], STEPS, RATE[words])
+    return Plan(layers_of(size, width(units, words), units, words=words), ROWS, STEPS, RATE)
 
 
 def width(units: int, words: bool) -> int:
