@@ -341,9 +341,9 @@ def test_the_size_follows_budget_and_text(monkeypatch: pytest.MonkeyPatch) -> No
         made = plan(60, tokens, 60 * minutes, words=words)
         return made.network.layers[2].units  # type: ignore[attr-defined]
 
-    assert [units(10**6, m) for m in (0.1, 1, 15)] == [128, 256, 512]
+    assert [units(10**6, m) for m in (0.1, 1, 5, 15)] == [128, 256, 384, 512]
     assert units(10_000, 15) == 64
-    assert units(2 * 10**6, 15, words=True) == 512
+    assert units(2 * 10**6, 15, words=True) == 384
 
 
 def test_a_damaged_model_is_refused(counted: LanguageModel, tmp_path: Path) -> None:

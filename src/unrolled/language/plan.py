@@ -17,7 +17,7 @@ from ..network import Network
 from ..tasks.language import layers_of
 
 UNITS = (64, 128, 256, 384, 512, 768, 1024)
-SYMBOLS_A_WEIGHT = 2.5
+SYMBOLS_A_WEIGHT = 5
 ROWS, STEPS, RATE = 32, 64, 3e-3
 """Streams read side by side, steps of a chunk, and the highest learning rate."""
 SPEED_UNITS = 256
