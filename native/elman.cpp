@@ -144,9 +144,10 @@ void finish_rows(const Call& call, const Piece& piece, const float* prefix) {
 template <class Activation>
 int forward(Call& call) {
     const unrolled_elman& c = call.c;
-    Forward f{{}, packed(call.scratch, c.w_hh, c.H, c.H, 1, c.H), nullptr};
-    if (!call.reads_tokens()) f.w_ih = packed(call.scratch, c.w_ih, c.D, c.H, 1, c.D);
     const Pieces pieces = make_pieces(call.scratch, call.rows, call.work(), c.H, 1);
+    if (!call.scratch.ok()) return UNROLLED_NO_MEMORY;
+    Forward f{{}, packed(call.scratch, c.H, c.H, {c.w_hh, 1, c.H}, c.T == 1), nullptr};
+    if (!call.reads_tokens()) f.w_ih = packed(call.scratch, c.D, c.H, {c.w_ih, 1, c.D}, pieces.all_at_once(c.T));
     if (!call.scratch.ok()) return UNROLLED_NO_MEMORY;
     if (!c.output.data && !c.states) {  // the state before, and those that hold input products
         int64_t last = 2;
@@ -278,14 +279,14 @@ int backward(Call& call) {
     Scratch& scratch = call.scratch;
     const Rows& rows = call.rows;
     const int64_t n = rows.total + rows.shared;
-    Backward g{packed(scratch, c.w_hh, c.H, c.H, c.H, 1),
+    Backward g{packed(scratch, c.H, c.H, {c.w_hh, c.H, 1}, c.T == 1),
                compact(scratch, rows, scratch.take<float>(n * c.H), c.H),
                strided<const float>(scratch, rows, c.d_output.data, c.d_output.time, c.d_output.row, c.reverse),
                scratch.take<const float*>(n), scratch.take<float>(c.B * c.H), {}, {}, Piece(scratch, c.B)};
     const int64_t D = call.reads_tokens() ? 0 : c.D;
     g.sums = {c.H, c.H, D, 0, c.H, c.H};
     g.sums.make(scratch, c.T, c.B);
-    if (D > 0 && c.d_x.data) g.in.w = packed(scratch, c.w_ih, c.H, D, D, 1);
+    if (D > 0 && c.d_x.data) g.in.w = packed(scratch, c.H, D, {c.w_ih, D, 1}, rows.total <= kSome);
     g.in.x = call.x, g.in.zeros = call.zeros;
     g.in.d_x = strided(scratch, rows, c.d_x.data, c.d_x.time, c.d_x.row, c.reverse);
     const bool by_word = call.reads_tokens() && (c.d_embedding || c.d_w_ih);

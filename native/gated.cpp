@@ -37,8 +37,7 @@ int prepare(GatedCall& call, int64_t gates, int64_t kept_blocks, const RowSums& 
     if (const int status = check_lengths(c.T, c.B, c.lengths, c.packed)) return status;
     if (!arrange(call.rows, c.T, c.B, c.lengths, nullptr, scratch)) return UNROLLED_NO_MEMORY;
     call.rows.packed = c.packed;
-    const bool whole = c.H % kPanel || sums.used();
-    call.pieces = make_pieces(scratch, call.rows, gates * c.H * (c.H + c.D), whole ? 1 : c.H, sums.together);
+    call.pieces = make_pieces(scratch, call.rows, gates * c.H * (c.H + c.D), sums.used() ? 1 : c.H, sums.together);
     call.zeros = scratch.zeros<float>(std::max(c.H, c.D));
     call.bias = scratch.take<float>(kMostBlocks * c.H);
     if (!c.c_n) c.c_n = scratch.take<float>(c.B * c.H);
@@ -50,13 +49,6 @@ int prepare(GatedCall& call, int64_t gates, int64_t kept_blocks, const RowSums& 
     call.output = strided(scratch, call.rows, c.output.data, c.output.time, c.output.row, c.reverse);
     call.kept = places(call, c.kept, kept_blocks, slots);
     return scratch.ok() ? UNROLLED_OK : UNROLLED_NO_MEMORY;
-}
-
-const float* rotated(Scratch& scratch, const float* w, int64_t gates, int64_t size, int64_t first) {
-    if (first == 0) return w;
-    float* to = scratch.take<float>(gates * size);
-    if (to) std::copy_n(w, first * size, std::copy(w + first * size, w + gates * size, to));
-    return to;
 }
 
 void finish_forward(const GatedCall& call) {
@@ -123,7 +115,6 @@ void input_gradients(const GatedBackward& g, int64_t first, int64_t n) {
 }  // namespace
 
 void finish_steps(const GatedCall& call, const GatedBackward& g, int64_t n) {
-    constexpr int64_t kSome = 8 * kRows;
     int64_t tasks = call.c.d_x.data ? (n + kSome - 1) / kSome : 0;
     const int64_t inputs = tasks;
     for (int part = 0; part < g.parts; ++part) tasks += Cut{g.part[part].outer}.tasks();

@@ -51,22 +51,21 @@ struct GatedCall {
     float* c_of(int64_t r) const { return c.c_n + rows.order[r] * c.H; }
 
     // The units that a piece computes. Where they are split they are whole panels of every gate.
+    bool split() const { return pieces.division.splits > 1; }
     Span span(const Piece& piece) const {
-        if (pieces.division.splits == 1) return {c.H, 0, c.H};
-        return {c.H, piece.panel * kPanel, piece.panel_end * kPanel};
+        if (!split()) return {c.H, 0, c.H};
+        return {c.H, piece.panel * kPanel, std::min(piece.panel_end * kPanel, c.H)};
     }
-    void multiply_gates(const Piece& piece, const Product& product, const Panels& w) const {
-        if (pieces.division.splits == 1) return multiply<Plain>(product, w, 0, w.count());
-        for (int64_t gate = 0; gate < w.count(); gate += c.H / kPanel)
-            multiply<Plain>(product, w, gate + piece.panel, gate + piece.panel_end);
+    // w: of all `gates` together, or where units are split one after the other.
+    void multiply_gates(const Piece& piece, Product product, const Panels& w, int64_t gates) const {
+        if (!split()) return multiply<Plain>(product, w, 0, w.count());
+        for (int64_t gate = 0; gate < gates; ++gate, product.shift += c.H)
+            multiply<Plain>(product, w.number(gate), piece.panel, piece.panel_end);
     }
 };
 
 // `sums`: of the backward pass.
 int prepare(GatedCall& call, int64_t gates, int64_t kept_blocks, const RowSums& sums = {});
-
-// Gate g of the result is gate (g + first) % gates of w (gates, size).
-const float* rotated(Scratch& scratch, const float* w, int64_t gates, int64_t size, int64_t first);
 
 void finish_forward(const GatedCall& call);
 
@@ -96,12 +95,14 @@ int make_parts(GatedCall& call, GatePart (&parts)[3]) {
     int n = 0;
     const int64_t edges[] = {0, std::min(Cell::kHidden, Cell::kGates), Cell::kGates, Cell::kBlocks};
     for (int i = 0; i < 3; ++i) {
-        const int64_t block = edges[i], N = (edges[i + 1] - block) * c.H, gate = (block + Cell::kFirst) % Cell::kGates;
-        if (N == 0) continue;
-        GatePart part{block, N / c.H, {nullptr, 0, 0}, {nullptr, 0, 0}};
-        if (block < Cell::kGates) part.x = packed(call.scratch, c.w_ih + gate * c.H * c.D, c.D, N, 1, c.D);
+        const int64_t block = edges[i], blocks = edges[i + 1] - block, gate = (block + Cell::kFirst) % Cell::kGates;
+        if (blocks == 0) continue;
+        const int64_t count = call.split() ? blocks : 1, N = blocks / count * c.H;
+        GatePart part{block, blocks, {nullptr, 0, 0}, {nullptr, 0, 0}};
+        if (block < Cell::kGates)
+            part.x = packed(call.scratch, c.D, N, {c.w_ih + gate * c.H * c.D, 1, c.D}, call.pieces.all_at_once(c.T), count);
         if (block >= Cell::kHidden)
-            part.h = packed(call.scratch, c.w_hh + (block - Cell::kHidden) * c.H * c.H, c.H, N, 1, c.H);
+            part.h = packed(call.scratch, c.H, N, {c.w_hh + (block - Cell::kHidden) * c.H * c.H, 1, c.H}, c.T == 1, count);
         parts[n++] = part;
     }
     return n;
@@ -121,14 +122,15 @@ inline void input_products(const GatedCall& call, Piece piece, const GatePart* p
     }
     for (int i = 0; i < parts; ++i)
         if (part[i].x.K)
-            call.multiply_gates(piece, {piece.with, piece.init, piece.c, nullptr, n, part[i].block * call.c.H}, part[i].x);
+            call.multiply_gates(piece, {piece.with, piece.init, piece.c, nullptr, n, part[i].block * call.c.H}, part[i].x,
+                                part[i].blocks);
 }
 
 // Where a step's products begin: at the biases, unless its input products were made before.
 template <class Cell>
 void forward_step(const GatedCall& call, Piece& piece, const GatePart* part, int parts, int64_t t) {
     const GatePart& both = part[parts / 2];
-    const bool fused = one_product(both.x, both.h, piece.count);
+    const bool fused = !call.split() && one_product(both.x, both.h, piece.count);
     if (!fused && t % steps_at_once(piece.count) == 0) input_products(call, piece, part, parts, t);
     const int64_t n = piece.alive;
     for (int64_t i = 0; i < n; ++i) {
@@ -143,7 +145,7 @@ void forward_step(const GatedCall& call, Piece& piece, const GatePart* part, int
         Product product{p.h.K ? piece.a : piece.with, piece.init, piece.c, nullptr, n, p.block * call.c.H};
         if (p.h.K && p.x.K && fused) product.first_a = piece.with, product.first_w = &p.x;
         if (p.x.K && !fused) product.init = piece.with;
-        call.multiply_gates(piece, product, p.h.K ? p.h : p.x);
+        call.multiply_gates(piece, product, p.h.K ? p.h : p.x, p.blocks);
     }
     for (int64_t i = 0; i < n; ++i) {
         float* h = call.output.at(t, piece.rows[i]);
@@ -242,8 +244,8 @@ void backward_step(const GatedCall& call, const GatedBackward& g, Piece& piece, 
         piece.c[n] = g.d_h_of(call, piece.rows[n]);
         piece.init[n] = Cell::kCarries ? piece.c[n] : call.zeros;
     }
-    const bool split = call.pieces.division.splits > 1;
-    multiply<Plain>(piece.product(n), g.w_hh, split ? piece.panel : 0, split ? piece.panel_end : g.w_hh.count());
+    if (g.w_hh.K)
+        multiply<Plain>(piece.product(n), g.w_hh, call.split() ? piece.panel : 0, call.split() ? piece.panel_end : g.w_hh.count());
     for (int64_t i = 0; i < piece.alive; ++i) {
         const int64_t r = piece.rows[i], k = rows.place(t, r) - first, row = rows.order[r] * c.H;
         float* d_z = g.d_z.at(t, r);
@@ -268,10 +270,10 @@ int gated_backward(const unrolled_gated& c) {
     g.sums.make(call.scratch, c.T, c.B);
     if (!call.scratch.ok()) return UNROLLED_NO_MEMORY;
     if (const int status = prepare(call, Cell::kGates, Cell::kKept, g.sums)) return status;
-    const float* w = rotated(call.scratch, c.w_ih, Cell::kGates, c.H * c.D, Cell::kFirst);
-    if (!w || !begin_backward(call, g)) return UNROLLED_NO_MEMORY;
-    g.in.w = g.w_ih = packed(call.scratch, w, Cell::kGates * c.H, c.D, c.D, 1);
-    if (recurs) g.w_hh = packed(call.scratch, c.w_hh, Cell::kGates * c.H, c.H, c.H, 1);
+    if (!begin_backward(call, g)) return UNROLLED_NO_MEMORY;
+    const int64_t all = Cell::kGates * c.H;
+    g.in.w = g.w_ih = packed(call.scratch, all, c.D, {c.w_ih, c.D, 1, Cell::kFirst * c.H}, call.rows.total <= kSome);
+    if (recurs) g.w_hh = packed(call.scratch, all, c.H, {c.w_hh, c.H, 1}, c.T == 1);
     if (!call.scratch.ok()) return UNROLLED_NO_MEMORY;
     set_parts<Cell>(call, g);
     for (int part = 0; part < g.parts; ++part) clear(g.part[part].outer);

@@ -7,25 +7,32 @@
 namespace unrolled {
 namespace UNROLLED_ISA_NAME {
 
-// A matrix as panels, in scratch memory; element (k, n) is w[k * down + n * across].
-inline Panels packed(Scratch& scratch, const float* w, int64_t K, int64_t N, int64_t down, int64_t across) {
-    const Panels panels{scratch.take<float>(Panels::floats(K, N)), K, N};
-    if (!panels.data) return panels;
-    if (K * N < 4096) {
-        for (int64_t p = 0; p < panels.count(); ++p) pack(panels, p, w, down, across);
+// Matrices (K, N), one after the other in `from`, as panels in scratch memory; or `once`, where it is not worth it.
+inline Panels packed(Scratch& scratch, int64_t K, int64_t N, const Source& from, bool once = false, int64_t count = 1) {
+    Panels all{nullptr, K, N, from};
+    if (once) return all;
+    all.data = scratch.take<float>(count * all.floats());
+    if (!all.data) return all;
+    const auto make = [&](int64_t i) {
+        const Panels one = all.number(i / all.count());
+        pack(one, one.from, i % all.count(), 0, K);
+    };
+    if (count * K * N < 1 << 15) {
+        for (int64_t i = 0; i < count * all.count(); ++i) make(i);
     } else {
-        share(panels.count(), [&](int64_t p) { pack(panels, p, w, down, across); });
+        share(count * all.count(), make);
     }
-    return panels;
+    return all;
 }
 
 constexpr int64_t kSmall = 1000000;  // multiply-adds that are not worth waking another thread
+
+constexpr int64_t kSome = 8 * kRows;    // rows that one thread multiplies at a time
 
 // multiply, with the rows shared out over the threads.
 template <class Finish>
 void multiply_all(const Product& product, const Panels& w) {
     if (product.rows * w.K * w.N < kSmall) return multiply<Finish>(product, w, 0, w.count());
-    constexpr int64_t kSome = 8 * kRows;
     share((product.rows + kSome - 1) / kSome, [&](int64_t i) {
         const int64_t first = i * kSome, rows = std::min(kSome, product.rows - first);
         const auto with = product.with ? product.with + first : nullptr;

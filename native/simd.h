@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(__AVX512F__) || defined(__AVX2__)
 #include <immintrin.h>
@@ -124,6 +125,34 @@ inline Vector load_some(const float* p, int64_t left) {
 inline void store_some(float* p, Vector v, int64_t left) {
     if (left >= kLanes) return store(p, v);
     if (left > 0) store(p, v, left);
+}
+
+// Lanes of a, the first of which is number 0, and of b, the first of which is number kLanes.
+template <int... From>
+Vector lanes(Vector a, Vector b) {
+#if defined(__clang__)
+    return __builtin_shufflevector(a, b, From...);
+#else
+    typedef int32_t Numbers __attribute__((vector_size(sizeof(Vector))));
+    return __builtin_shuffle(a, b, Numbers{From...});
+#endif
+}
+
+// Swaps the blocks of D lanes of a and b that do not lie on the diagonal.
+template <int D, int... L>
+void swap_blocks(Vector& a, Vector& b, std::integer_sequence<int, L...>) {
+    const Vector first = lanes<(L & D ? kLanes + L - D : L)...>(a, b);
+    b = lanes<(L & D ? kLanes + L : L + D)...>(a, b);
+    a = first;
+}
+
+// Rows become columns.
+template <int D = kLanes / 2>
+inline __attribute__((always_inline)) void transpose(Vector (&rows)[kLanes]) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i)
+        if (!(i & D)) swap_blocks<D>(rows[i], rows[i + D], std::make_integer_sequence<int, kLanes>{});
+    if constexpr (D > 1) transpose<D / 2>(rows);
 }
 
 // 2^t for t in [-60, 0], as 2^n times a polynomial in t - n, |t - n| <= 1/2, n nearest to t. Relative error 2e-7.

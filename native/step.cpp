@@ -112,8 +112,8 @@ int step_pack(unrolled_stepper* call) {
         if (!turned) return UNROLLED_NO_MEMORY;
         std::rotate_copy(w[0], w[0] + cell.first * H * D, w[0] + N * D, turned);
         for (int64_t p = 0; p < layer.w_ih.count(); ++p) {
-            pack(layer.w_ih, p, turned, 1, D);
-            pack(layer.w_hh, p, w[1], 1, H);
+            pack(layer.w_ih, {turned, 1, D}, p, 0, D);
+            pack(layer.w_hh, {w[1], 1, H}, p, 0, H);
         }
         for (int64_t block = 0; block < cell.blocks; ++block) {
             const int64_t gate = (block + cell.first) % cell.gates * H;

@@ -23,26 +23,56 @@ constexpr int panels_at_once(int rows) { return rows * 8 <= kAccumulators ? 4 : 
 
 inline int64_t panels_of(int64_t columns) { return (columns + kPanel - 1) / kPanel; }
 
-// A matrix (K, N) as panels: panel p is (K, kPanel), columns [p kPanel, (p + 1) kPanel), zeros beyond N.
-struct Panels {
-    float* data;
-    int64_t K, N;
-    int64_t count() const { return panels_of(N); }
-    float* at(int64_t panel) const { return data + panel * K * kPanel; }
-    static int64_t floats(int64_t K, int64_t N) { return panels_of(N) * kPanel * K; }
+// Where the element (k, n) of a matrix (K, N) is: w[(k + turn) % K * down + n * across], down or across being 1.
+struct Source {
+    const float* w;
+    int64_t down, across, turn = 0;
 };
 
-// Fills panel p from a matrix whose element (k, n) is w[k * down + n * across].
-inline void pack(const Panels& panels, int64_t p, const float* w, int64_t down, int64_t across) {
-    float* to = panels.at(p);
-    const float* from = w + p * kPanel * across;
-    const int64_t columns = std::min(kPanel, panels.N - p * kPanel);
-    for (int64_t k0 = 0; k0 < panels.K; k0 += kLanes) {  // a cache line of each column at a time
-        const int64_t k1 = std::min(k0 + kLanes, panels.K);
-        for (int64_t n = 0; n < kPanel; ++n)
-            for (int64_t k = k0; k < k1; ++k)
-                to[k * kPanel + n] = n < columns ? from[k * down + n * across] : 0.0f;
+// A matrix (K, N) as panels: panel p is (K, kPanel), columns [p kPanel, (p + 1) kPanel), zeros beyond N. Or a part of it:
+// the panels from `first` on, and of these `depth` rows from `top` on.
+struct Panels {
+    float* data;  // null: each panel is used once, and made then
+    int64_t K, N;
+    Source from{};
+    int64_t first = 0, top = 0, depth = 0;
+
+    int64_t count() const { return panels_of(N); }
+    int64_t size() const { return (depth ? depth : K) * kPanel; }
+    float* at(int64_t p, int64_t k = 0) const { return data + (p - first) * size() + (k - top) * kPanel; }
+    int64_t floats() const { return count() * size(); }
+    // Of several matrices one after the other, as panels and where they came from.
+    Panels number(int64_t i) const {
+        return {data ? data + i * floats() : nullptr, K, N, {from.w + i * K * N, from.down, from.across, from.turn}};
     }
+};
+
+// Fills rows [k0, k1) of panel p.
+inline void pack(const Panels& to, const Source& from, int64_t p, int64_t k0, int64_t k1) {
+    const int64_t column = p * kPanel, columns = to.N - column;
+    const float* w = from.w + column * from.across;
+    if (from.across == 1) {
+        for (int64_t k = k0; k < k1; ++k) {
+            const float* row = w + (k + from.turn) % to.K * from.down;
+            store(to.at(p, k), load_some(row, columns));
+            store(to.at(p, k) + kLanes, load_some(row + kLanes, columns - kLanes));
+        }
+        return;
+    }
+    for (int64_t k = k0; k < k1; k += kLanes)
+        for (int64_t n = 0; n < kPanel; n += kLanes) {
+            const bool whole = n + kLanes <= columns && k + kLanes <= k1;
+            Vector rows[kLanes];
+#pragma GCC unroll 16
+            for (int64_t i = 0; i < kLanes; ++i) {
+                const float* row = w + (n + i) * from.across + k;
+                rows[i] = whole ? load(row) : n + i < columns ? load_some(row, k1 - k) : Vector{};
+            }
+            transpose(rows);
+#pragma GCC unroll 16
+            for (int64_t i = 0; i < kLanes; ++i)
+                if (whole || k + i < k1) store(to.at(p, k + i) + n, rows[i]);
+        }
 }
 
 // Rows of a product c = finish(init + first_a first_W + a W), each by its address. `with` is what Finish looks at.
@@ -94,12 +124,12 @@ void finish_edge(const Product& product, int64_t row, int64_t column, int64_t co
 template <int R, int V>
 inline __attribute__((always_inline)) void accumulate(Vector (&sum)[R][V], const float* const* rows, const Panels& w,
                                                       int64_t p, int64_t k0, int64_t k1) {
-    const int64_t step = w.K * kPanel;
-    const float* panel = w.at(p);
+    const int64_t step = w.size();
+    const float* panel = w.at(p, k0);
     const float* a[R];
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) a[r] = rows[r];
-    for (int64_t k = k0; k < k1; ++k) {
+    for (int r = 0; r < R; ++r) a[r] = rows[r] + k0;
+    for (int64_t k = 0; k < k1 - k0; ++k) {
         Vector wk[V];
 #pragma GCC unroll 8
         for (int v = 0; v < V; ++v) wk[v] = load(panel + v / 2 * step + k * kPanel + v % 2 * kLanes);
@@ -162,25 +192,48 @@ int64_t tiles(int rows, const Product& product, int64_t row, const Panels& w, in
 
 // Whether two products can be one: then the sums stay in registers from the first to the second.
 inline bool one_product(const Panels& first, const Panels& w, int64_t rows) {
-    return first.K + w.K <= kDepth && rows >= 2 * kRows;
+    return first.data && first.K + w.K <= kDepth && rows >= 2 * kRows;
+}
+
+// multiply for k in [k0, k1).
+template <class Finish>
+void multiply_rows(const Product& product, const Panels& w, int64_t begin, int64_t end, int64_t k0, int64_t k1) {
+    const int64_t groups = (product.rows + kRows - 1) / kRows;
+    for (int64_t p = begin, next; p < end && groups > 0; p = next) {
+        next = p + 1;
+        for (int64_t g = 0; g < groups; ++g) {
+            const int64_t row = g * product.rows / groups, rows = (g + 1) * product.rows / groups - row;
+            // Several panels at once only where one group is all there is.
+            const int64_t last = groups == 1 ? end : p + 1;
+            next = tiles<Finish>(static_cast<int>(rows), product, row, w, p, last, k0, k1);
+        }
+    }
+}
+
+// multiply with panels that are used once: some rows of a few are made, used, and overwritten by the next.
+template <class Finish>
+void multiply_once(const Product& product, const Panels& w, int64_t begin, int64_t end) {
+    constexpr int64_t kMost = panels_at_once(1), kDeep = kDepth / kMost;
+    alignas(64) float room[kMost * kDeep * kPanel];
+    const int64_t some = panels_at_once(static_cast<int>(std::min<int64_t>(product.rows, kRows)));
+    for (int64_t p = begin; p < end; p += some) {
+        const int64_t last = std::min(p + some, end);
+        for (int64_t k0 = 0; k0 < w.K; k0 += kDeep) {
+            const int64_t k1 = std::min(k0 + kDeep, w.K);
+            const Panels part{room, w.K, w.N, {}, p, k0, kDeep};
+            for (int64_t q = p; q < last; ++q) pack(part, w.from, q, k0, k1);
+            multiply_rows<Finish>(product, part, p, last, k0, k1);
+        }
+    }
 }
 
 // c = finish(init + a W) for panels [begin, end) of W.
 template <class Finish>
 void multiply(const Product& product, const Panels& w, int64_t begin, int64_t end) {
-    const int64_t groups = (product.rows + kRows - 1) / kRows;
-    for (int64_t k0 = 0; k0 < w.K; k0 += kDepth) {
-        const int64_t k1 = std::min(k0 + kDepth, w.K);
-        for (int64_t p = begin, next; p < end && groups > 0; p = next) {
-            next = p + 1;
-            for (int64_t g = 0; g < groups; ++g) {
-                const int64_t row = g * product.rows / groups, rows = (g + 1) * product.rows / groups - row;
-                // Several panels at once only where one group is all there is.
-                const int64_t last = groups == 1 ? end : p + 1;
-                next = tiles<Finish>(static_cast<int>(rows), product, row, w, p, last, k0, k1);
-            }
-        }
-    }
+    if (product.rows == 0) return;
+    if (!w.data) return multiply_once<Finish>(product, w, begin, end);
+    for (int64_t k0 = 0; k0 < w.K; k0 += kDepth)
+        multiply_rows<Finish>(product, w, begin, end, k0, std::min(k0 + kDepth, w.K));
 }
 
 // Rows of two matrices by address, for a^T b.

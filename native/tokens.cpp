@@ -120,7 +120,7 @@ void Index::place_part(const unrolled_elman& c, const Rows& all, int64_t part) {
 }
 
 bool fill_table(Scratch& scratch, const unrolled_table& call, const uint8_t* met) {
-    const Panels w = packed(scratch, call.w_ih, call.D, call.H, 1, call.D);
+    const Panels w = packed(scratch, call.D, call.H, {call.w_ih, 1, call.D});
     float* zeros = scratch.zeros<float>(call.H);
     const float** a = scratch.take<const float*>(call.V);
     const float** init = scratch.take<const float*>(call.V);
@@ -149,7 +149,7 @@ bool embedding_gradient(Scratch& scratch, const unrolled_elman& call, const Inde
     float* zeros = scratch.zeros<float>(D);
     float* parts = scratch.take<float>(small ? tasks * H * D : 0);
     Copies* copies = scratch.take<Copies>(small ? thread_count() : 0);
-    const Panels w = packed(scratch, call.w_ih, H, D, D, 1);
+    const Panels w = packed(scratch, H, D, {call.w_ih, D, 1});
     for (int64_t i = 0; scratch.ok() && small && i < thread_count(); ++i) new (copies + i) Copies(scratch, H);
     if (!scratch.ok()) return false;
     const bool all = call.d_embedding && !call.word_ids;

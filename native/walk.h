@@ -100,6 +100,12 @@ struct Pieces {
     Division division;
     Piece* piece;
     int64_t count() const { return division.parts * division.splits; }
+    // Whether input products of all steps are made at once, so that each weight is used once by a piece.
+    bool all_at_once(int64_t T) const {
+        int64_t most = 0;
+        for (int64_t i = 0; i < count(); ++i) most = std::max(most, piece[i].count);
+        return T <= steps_at_once(most);
+    }
 };
 
 // `work`: multiply-adds of a row at one step. Rows stay together in their order `together` by `together`.
