@@ -269,7 +269,7 @@ def test_shares_of_mixtures() -> None:
     assert scoring.fitted_share(good, bad) > 0.99
     half = np.where(np.arange(2000) % 2, good, bad), np.where(np.arange(2000) % 2, bad, good)
     assert scoring.fitted_share(*half) == pytest.approx(0.5, abs=0.02)
-    assert scoring.followed((good, bad)).mean() > scoring.mixed((good, bad), (0.5, 0.5)).mean()
+    assert scoring.followed((good, bad), (0.5, 0.5)).mean() > scoring.mixed((good, bad), (0.5, 0.5)).mean()
 
 
 def test_adapting_learns_what_repeats_and_leaves_the_model_alone(story: Path) -> None:
@@ -284,6 +284,13 @@ def test_adapting_learns_what_repeats_and_leaves_the_model_alone(story: Path) ->
         assert moved.nats < still.nats
     for name, value in before.items():
         np.testing.assert_array_equal(model.bundle.weights[name], value)
+
+
+def test_without_torch_only_counting_adapts(story: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network's row is left out then: it would be a static figure among adaptive ones."""
+    model = trained(story)
+    monkeypatch.setattr(scoring, "find_spec", lambda name: None)
+    assert [s.method for s in model.score(RHYME, adaptive=True)] == ["counting", "network and counting"]
 
 
 def test_scoring_predicts_no_symbol_from_itself(story: Path) -> None:

@@ -14,7 +14,7 @@ from .. import bundle as bundles
 from . import learn
 
 Array = np.ndarray
-CHUNK, RATE, RETURN = 32, 1e-4, 2e-3
+CHUNK, RATE, RETURN = 32, 5e-4, 2e-3
 """Symbols between updates, the step size, and the share of its way back that a weight goes at each."""
 CHUNKS = 200
 """Chunks of the training text on which mean squared gradients are measured."""

@@ -14,7 +14,7 @@ from ..tasks.language import Language
 from .reading import Reading
 
 Array = np.ndarray
-FOLLOWING = 0.005
+FOLLOWING = 0.002
 """How quickly the shares of an adaptive mixture follow what has predicted best."""
 
 
@@ -76,24 +76,24 @@ def scores(
         logs = Reading(bundle).score_windows(tokens, window)
         return [Score(f"network, windows of {window}", False, logs, characters)]
     counting = np.log(task.counts.score(tokens, adaptive=adaptive)[1:])
-    found = {"counting": counting}
-    if not task.counted:
-        network = Reading(bundle).score(tokens)
-        if adaptive and find_spec("torch"):
-            from . import adapt
-
-            moving = adapt.adapted(bundle, tokens)
-            found = {
-                "network": moving,
-                **found,
-                "network and counting": followed((network, moving, counting)),
-            }
-        elif adaptive:
-            found |= {"network and counting": followed((network, counting))}
-        else:
-            both = mixed((network, counting), (task.share, 1 - task.share))
-            found = {"network": network, **found, "network and counting": both}
+    if task.counted:
+        return [Score("counting", adaptive, counting, characters)]
+    learns = adaptive and find_spec("torch") is not None
+    network = _moving(bundle, tokens) if learns else Reading(bundle).score(tokens)
+    if adaptive:
+        both = followed((network, counting), (task.share, 1 - task.share))
+    else:
+        both = mixed((network, counting), (task.share, 1 - task.share))
+    found = {"network": network, "counting": counting, "network and counting": both}
+    if adaptive and not learns:
+        del found["network"]  # it has not adapted, and such figures stand apart
     return [Score(name, adaptive, logs, characters) for name, logs in found.items()]
+
+
+def _moving(bundle: bundles.Bundle, tokens: Array) -> Array:
+    from . import adapt  # needs torch
+
+    return adapt.adapted(bundle, tokens)
 
 
 def mixed(parts: Sequence[Array], shares: Sequence[float]) -> Array:
@@ -117,13 +117,12 @@ def fitted_share(first: Array, second: Array, rounds: int = 50) -> float:
     return min(max(share, 0.0), 1.0)
 
 
-def followed(parts: Sequence[Array]) -> Array:
-    """The log P of a mixture whose shares go, after each symbol, a little towards what had predicted it."""
-    return np.log(np.fromiter(_followed(np.exp(parts)), float, len(parts[0])))
+def followed(parts: Sequence[Array], shares: Sequence[float]) -> Array:
+    """The log P of a mixture whose `shares` go, after each symbol, a little towards what had predicted it."""
+    return np.log(np.fromiter(_followed(np.exp(parts), list(shares)), float, len(parts[0])))
 
 
-def _followed(p: Array) -> Iterator[float]:
-    shares = [1 / len(p)] * len(p)
+def _followed(p: Array, shares: list[float]) -> Iterator[float]:
     for row in p.T.tolist():
         weighted = [share * q for share, q in zip(shares, row, strict=True)]
         total = sum(weighted)
