@@ -72,7 +72,7 @@ def test_the_state_is_carried_over_the_whole_text(story: Path) -> None:
     stepped = []
     for token in tokens[1:].tolist():
         stepped.append(float(np.log(voice.following()[token])))
-        voice.read(token)
+        voice = voice.after(token)
     np.testing.assert_allclose(logs, stepped, atol=2e-4)
     assert model.bundle
     reader = learn.reader(model.task.network, model.bundle.weights, np.ones(len(model.task.symbols))).eval()
@@ -247,7 +247,7 @@ def test_words_that_characters_may_become(story: Path) -> None:
     for word, probability in found.items():
         p, at = 1.0, voice
         for token in model.task.symbols.encode(word).tolist():
-            p, at = p * float(at.following()[token]), at.fork(token)
+            p, at = p * float(at.following()[token]), at.after(token)
         ends = [i for i, name in enumerate(model.task.symbols.names) if not name.isalpha()]
         assert probability == pytest.approx(p * at.following()[ends].sum(), rel=1e-4)
     assert list(found.values()) == sorted(found.values(), reverse=True)

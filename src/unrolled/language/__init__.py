@@ -222,7 +222,7 @@ class LanguageModel:
                 p[symbols.unknown] = 0
             recent.append(drawing.choose(p, recent, rng))
             yield writer(recent[-1])
-            voice.read(recent[-1])
+            voice = voice.after(recent[-1])
         yield writer(None)
 
     def predict_next(self, text: str, k: int = 5) -> list[tuple[str, float]]:
@@ -259,8 +259,8 @@ class LanguageModel:
 
     def _voice(self, tokens: Sequence[int]) -> writing.Voice:
         if self.task.counted:
-            return writing.Counting(self.task.counts, tokens)
-        return writing.Speaking(self._reading, tokens)
+            return writing.Counting(self.task.counts, tuple(tokens))
+        return writing.Speaking(self._reading, self._reading.start(np.asarray(tokens)))
 
     @cached_property
     def _reading(self) -> Reading:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -58,61 +57,39 @@ class Drawing(Options):
         return int(order[np.searchsorted(sums[:kept], rng.random() * sums[kept - 1], side="right")])
 
 
-class Voice(ABC):
-    """What has read a text so far, and knows what may follow."""
+@dataclass(frozen=True, eq=False)
+class Speaking:
+    """The network, and its state after what it has read."""
 
-    @abstractmethod
+    reading: Reading
+    state: State
+
     def following(self) -> Array:
         """Probabilities (V,) of the next symbol."""
-
-    @abstractmethod
-    def read(self, token: int) -> Voice:
-        """Read one more symbol; returns itself."""
-
-    @abstractmethod
-    def fork(self, token: int) -> Voice:
-        """Another one that has read one more symbol."""
-
-
-class Speaking(Voice):
-    """The network."""
-
-    def __init__(self, reading: Reading, tokens: Sequence[int] = (), state: State | None = None) -> None:
-        self.reading = reading
-        self.state = state or reading.start(np.asarray(tokens))
-
-    def following(self) -> Array:
-        """See `Voice`."""
         return self.reading.following(self.state)
 
-    def read(self, token: int) -> Voice:
-        """See `Voice`."""
-        self.state = self.reading.step(token, self.state)
-        return self
-
-    def fork(self, token: int) -> Voice:
-        """See `Voice`."""
-        return Speaking(self.reading, state=self.reading.step(token, self.state))
+    def after(self, token: int) -> Speaking:
+        """The same after one more symbol."""
+        return Speaking(self.reading, self.reading.step(token, self.state))
 
 
-class Counting(Voice):
-    """The counting model."""
+@dataclass(frozen=True, eq=False)
+class Counting:
+    """The counting model, and the last symbols that it has read."""
 
-    def __init__(self, counts: NGram, tokens: Sequence[int]) -> None:
-        self.counts, self.tokens = counts, list(tokens[-counts.order :])
+    counts: NGram
+    tokens: Sequence[int]
 
     def following(self) -> Array:
-        """See `Voice`."""
+        """Probabilities (V,) of the next symbol."""
         return self.counts.next(self.tokens)
 
-    def read(self, token: int) -> Voice:
-        """See `Voice`."""
-        self.tokens = [*self.tokens[1 - self.counts.order :], token]
-        return self
+    def after(self, token: int) -> Counting:
+        """The same after one more symbol."""
+        return Counting(self.counts, [*self.tokens[-self.counts.order :], token])
 
-    def fork(self, token: int) -> Voice:
-        """See `Voice`."""
-        return Counting(self.counts, [*self.tokens, token])
+
+Voice = Speaking | Counting
 
 
 def words_after(
@@ -140,7 +117,7 @@ def words_after(
             options += [(p * float(following[i]), word, int(i), at) for i in best]
         least = sorted((p for _, p in found), reverse=True)[most - 1 : most]
         kept = sorted((o for o in options if not least or o[0] > least[0]), key=lambda o: -o[0])[:beams]
-        alive = [([*word, i], p, at.fork(i)) for p, word, i, at in kept]
+        alive = [([*word, i], p, at.after(i)) for p, word, i, at in kept]
     return sorted(found, key=lambda pair: -pair[1])[:most]
 
 
