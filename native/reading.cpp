@@ -7,16 +7,20 @@ namespace unrolled {
 namespace UNROLLED_ISA_NAME {
 namespace {
 
-// The row of the pair (before, id), or -1.
-int64_t pair_row(const unrolled_reading& c, int32_t before, int32_t id) {
-    const uint32_t key = static_cast<uint32_t>(before) * static_cast<uint32_t>(c.words) + static_cast<uint32_t>(id);
+uint32_t pair_key(const unrolled_reading& c, int32_t before, int32_t id) {
+    return static_cast<uint32_t>(before) * static_cast<uint32_t>(c.words) + static_cast<uint32_t>(id);
+}
+
+// The row of a pair, or -1.
+int64_t pair_row(const unrolled_reading& c, uint32_t key) {
     const uint64_t mask = static_cast<uint64_t>(c.capacity) - 1;
     for (uint64_t at = unrolled_pair_slot(key) & mask; c.slots[at]; at = (at + 1) & mask)
         if (c.slots[at] >> 32 == key) return c.words + static_cast<int64_t>(static_cast<uint32_t>(c.slots[at])) - 1;
     return -1;
 }
 
-// x (D) += a row; sums (K) += its weights.
+// x (D) += a row; sums (K) += its weights. D is known to the compiler unless it is 0.
+template <int Fixed>
 void add_row(const uint8_t* row, int64_t D, int64_t K, float* x, float* sums) {
     float scale, weight;
     std::memcpy(&scale, row, sizeof scale);
@@ -25,31 +29,50 @@ void add_row(const uint8_t* row, int64_t D, int64_t K, float* x, float* sums) {
         sums[k] += weight;
     }
     const int8_t* bytes = reinterpret_cast<const int8_t*>(row + 4 + 4 * K);
-    for (int64_t d = 0; d < D; ++d) x[d] += scale * static_cast<float>(bytes[d]);
+    const int64_t size = Fixed ? Fixed : D;
+    for (int64_t d = 0; d < size; ++d) x[d] += scale * static_cast<float>(bytes[d]);
 }
 
-constexpr int64_t kBlock = 64;
+constexpr int64_t kBlock = 128;
 
+// A row may lie across two lines of the cache.
+void ask_for(const uint8_t* row, int64_t stride) {
+    __builtin_prefetch(row);
+    __builtin_prefetch(row + stride - 1);
+}
+
+// Memory is asked for before it is needed: first the slots of a block's pairs, then all its rows.
+template <int Fixed>
 void read_text(const unrolled_reading& c, int64_t text) {
     const int32_t* ids = c.ids + c.offsets[text];
     const int64_t n = c.offsets[text + 1] - c.offsets[text], stride = 4 + 4 * c.K + c.D;
+    const uint64_t mask = static_cast<uint64_t>(c.capacity) - 1;
     float* x = c.x + text * c.T * c.D;
     std::fill_n(x, (n + c.step - 1) / c.step * c.D, 0.0f);
     float* sums = c.weight + text * c.K;
     std::fill_n(sums, c.K, 0.0f);
+    int64_t inside = 0;  // tokens of the step so far
     for (int64_t first = 0; first < n; first += kBlock) {
-        const int64_t last = std::min(first + kBlock, n);
-        int64_t pairs[kBlock];  // found before rows are read, so that rows are on their way meanwhile
-        for (int64_t i = first; i < last; ++i) {
-            const int64_t pair = i && c.pairs ? pair_row(c, ids[i - 1], ids[i]) : -1;
-            pairs[i - first] = pair;
-            __builtin_prefetch(c.rows + ids[i] * stride);
-            if (pair >= 0) __builtin_prefetch(c.rows + pair * stride);
+        const int64_t count = std::min(kBlock, n - first), skip = c.pairs && first ? 0 : c.pairs ? 1 : count;
+        uint32_t keys[kBlock];
+        int64_t pairs[kBlock];
+        for (int64_t i = 0; i < count; ++i) ask_for(c.rows + ids[first + i] * stride, stride);
+        for (int64_t i = skip; i < count; ++i) {
+            keys[i] = pair_key(c, ids[first + i - 1], ids[first + i]);
+            __builtin_prefetch(c.slots + (unrolled_pair_slot(keys[i]) & mask));
         }
-        for (int64_t i = first; i < last; ++i) {
-            float* step = x + i / c.step * c.D;
-            add_row(c.rows + ids[i] * stride, c.D, c.K, step, sums);
-            if (pairs[i - first] >= 0) add_row(c.rows + pairs[i - first] * stride, c.D, c.K, step, sums);
+        std::fill_n(pairs, skip, -1);
+        for (int64_t i = skip; i < count; ++i) {
+            pairs[i] = pair_row(c, keys[i]);
+            if (pairs[i] >= 0) ask_for(c.rows + pairs[i] * stride, stride);
+        }
+        for (int64_t i = 0; i < count; ++i) {
+            add_row<Fixed>(c.rows + ids[first + i] * stride, c.D, c.K, x, sums);
+            if (pairs[i] >= 0) add_row<Fixed>(c.rows + pairs[i] * stride, c.D, c.K, x, sums);
+            if (++inside == c.step) {
+                inside = 0;
+                x += c.D;
+            }
         }
     }
 }
@@ -86,8 +109,9 @@ int read_steps(const unrolled_reading* call) {
     if (!usable(*call)) return UNROLLED_BAD_CALL;
     for (int64_t i = 0; i < call->offsets[call->texts]; ++i)
         if (call->ids[i] < 0 || call->ids[i] >= call->words) return UNROLLED_BAD_TOKEN;
+    const auto read = call->D == 32 ? read_text<32> : call->D == 64 ? read_text<64> : read_text<0>;
     share((call->texts + 7) / 8, [&](int64_t i) {
-        for (int64_t text = 8 * i; text < std::min(8 * i + 8, call->texts); ++text) read_text(*call, text);
+        for (int64_t text = 8 * i; text < std::min(8 * i + 8, call->texts); ++text) read(*call, text);
     });
     return UNROLLED_OK;
 }

@@ -21,6 +21,7 @@ TINY = {
     "engine": {
         "parts": "table,streaming", "sizes": "5", "batches": "3", "steps": "4", "threads": "1", "rounds": 2,
     },
+    "sentiment": {"generated": True, "rounds": 1},
     "series": {"generated": True},
     "language": {"generated": True, "steps": 4, "units": 16},
 }  # fmt: skip

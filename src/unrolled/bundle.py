@@ -79,7 +79,7 @@ class Bundle:
         return self.task.encode(texts)
 
     def score_ids(self, sequences: Sequence[np.ndarray], *, batch_size: int = 256) -> np.ndarray:
-        """Probabilities (N, K), float64, for token ids. Batches are of like lengths: only speed depends on that."""
+        """Probabilities (N, K), float64, for token ids; texts of like lengths are read together, for speed alone."""
         given = Sequences.of(sequences)
         order = np.argsort(-np.diff(given.offsets), kind="stable")
         found = np.zeros((len(given), len(self.labels)))

@@ -135,9 +135,8 @@ class Runtime:
                 output, last = kernels.gru(steps, w_ih, w_hh, b_ih, b_hh, **options)
             found.setdefault(number, []).append((output, last))
         top = found[layer.num_layers - 1]
-        if sequences:
-            return np.concatenate([output for output, _ in top], -1).swapaxes(0, 1)
-        return np.concatenate([last for _, last in top], -1)
+        sides = [output.swapaxes(0, 1) if sequences else last for output, last in top]
+        return sides[0] if len(sides) == 1 else np.concatenate(sides, -1)
 
 
 def _pooled(x: Array, how: Sequence[str], lengths: Array | None) -> Array:

@@ -27,10 +27,10 @@ class Sequences(Sequence[NDArray[np.int32]]):
 
     def take(self, rows: NDArray[np.int64]) -> Sequences:
         """The rows with these numbers, in this order."""
-        begins, lengths = self.offsets[rows], np.diff(self.offsets)[rows]
-        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
-        places = np.arange(offsets[-1]) + np.repeat(begins - offsets[:-1], lengths)
-        return Sequences(self.ids[places], offsets)
+        begins, ends = self.offsets[rows], self.offsets[np.asarray(rows) + 1]
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(ends - begins, dtype=np.int64)])
+        some = [self.ids[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+        return Sequences(np.concatenate([self.ids[:0], *some]), offsets)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

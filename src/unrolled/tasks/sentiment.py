@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -169,15 +170,18 @@ class Sentiment(Task):
         if not self.step:
             return super().scores(run, sequences)
         rows = Sequences.of(sequences)
-        tokens = np.diff(rows.offsets)
-        z = np.empty((len(rows), self.rows.sums))
-        order = np.argsort(-tokens, kind="stable")
-        for at in np.split(order, np.flatnonzero(np.diff(tokens[order] // 512)) + 1):  # of like lengths: little room
-            some = rows.take(at)
+        order = np.argsort(-np.diff(rows.offsets), kind="stable")
+        if (np.diff(order) != 1).any():
+            rows = rows.take(order)
+        tokens, z = np.diff(rows.offsets), np.empty((len(rows), self.rows.sums))
+        edges = [0, *(np.flatnonzero(np.diff(tokens // 512)) + 1).tolist(), len(rows)]
+        for low, high in pairwise(edges):  # of like lengths: little room
+            some = rows[low:high]
             read = self.rows.read(some.ids, some.offsets)
-            z[at] = run(read.x, read.lengths) + read.weights / np.sqrt(np.maximum(tokens[at], 1))[:, None]
+            root = np.sqrt(np.maximum(tokens[low:high], 1))
+            z[order[low:high]] = run(read.x, read.lengths) + read.weights / root[:, None]
         if self.grams is not None:
-            z += self.grams.sums(rows.ids, rows.offsets)
+            z[order] += self.grams.sums(rows.ids, rows.offsets)
         z = z / self.temperature
         return self.probabilities(sigmoid(z) if z.shape[1] == 1 else np.exp(z - z.max(1, keepdims=True)))
 
