@@ -20,6 +20,7 @@ from unrolled.lessons import ClaimError, Lesson, Narrator, find, hello, numbers,
 BASE = [name for name in shelf.names("lessons") if not find(name).needs]
 SMALL = {
     "gates": {"far": 30, "updates": 300},
+    "order": {"generated": True, "reviews": 30},
     "series": {"updates": 300},
     "shapes": {"units": 40, "days": 200},
     "unroll": {"inputs": 1, "hidden": 2, "outputs": 1, "layers": 2, "phrases": 1, "window": 1, "units": 48},
@@ -314,3 +315,11 @@ def test_an_option_carries_its_help_and_bounds():
     assert dataclasses.fields(Short)[1].metadata == {"help": "A size.", "least": 1, "most": 3}
     with pytest.raises(UsageError, match="some-size is 4; it must be at most 3."):
         Short(some_size=4)
+
+
+def test_order_prints_gaps_as_measured(tmp_path):
+    found, text, _ = run("order", tmp_path, generated=True, reviews=40)
+    assert set(found["gaps"]) == {"reviews", "reviews-small", "bag of words"}
+    assert found["gaps"]["bag of words"] == 0
+    assert found["both_right"]["bag of words"] == 0
+    assert "+0.0 points" in text

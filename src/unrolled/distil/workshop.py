@@ -73,7 +73,7 @@ class Plan:
         return cls(start, step=4 if short else 8, epochs=epochs, again=rows <= 200_000)
 
 
-FAST = Plan(size=64, units=64, both_ways=True, guesses=1)
+FAST = Plan(size=64, units=64, both_ways=True)
 
 
 class FittedGrams(NamedTuple):
