@@ -82,8 +82,9 @@ def patch_torch() -> None:
         _report = PatchReport()
         library = torch.library.Library("aten", "IMPL")
         for op, kernel in _patched():
-            library.impl(op, kernel, "AutogradCPU")
-            library.impl(op, kernel, "CPU")
+            unseen = _apart(kernel)
+            library.impl(op, unseen, "AutogradCPU")
+            library.impl(op, unseen, "CPU")
             op._dispatch_cache.clear()  # the Python dispatcher's
         _library = library
 
@@ -139,6 +140,27 @@ def _patched() -> Iterator[tuple[Any, Callable[..., Any]]]:
         yield packet.input, _dense(cell)
         yield packet.data, _packed(cell)
         yield getattr(torch.ops.aten, f"{cell}_cell").default, _step(cell)
+
+
+def _apart(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """The kernel, unseen by torch.compile, which would compile our Python where it calls an operator as it stands."""
+    frames = torch._C._dynamo.eval_frame
+
+    def apart(*given: Any) -> Any:
+        before = frames.set_eval_frame(None)
+        try:
+            return kernel(*given)
+        finally:
+            frames.set_eval_frame(before)
+
+    if hasattr(frames, "skip_code"):  # until torch 2.5 or so
+        frames.skip_code(apart.__code__)
+    else:
+        action = frames._FrameAction
+        frames.set_code_exec_strategy(
+            apart.__code__, frames._FrameExecStrategy(action.SKIP, action.DEFAULT)
+        )
+    return apart
 
 
 def _dense(cell: str) -> Callable[..., Any]:
