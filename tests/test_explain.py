@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tiny_model import logit, tiny_bundle
+from unrolled import load
 from unrolled.data.text import Tokenizer
 from unrolled.errors import UsageError
 from unrolled.explain import Influence, explain, strongest
@@ -85,3 +87,26 @@ def test_wrong_requests_say_what_exists():
         explain(tiny_bundle(), "good", label="neutral")
     with pytest.raises(UsageError, match="limit is -1; it must be 0 or more"):
         explain(tiny_bundle(), "good", limit=-1)
+
+
+@pytest.mark.parametrize("name", ["reviews-small", "general"])
+def test_without_its_strongest_words_the_answer_changes_more_than_without_others(data_folder, name):
+    """Training reviews; five words of each replaced by the mark for unknown words: the strongest, or any five."""
+    from unrolled.datasets.imdb import IMDB
+
+    bundle, rng = load(name), np.random.default_rng(0)
+    texts = IMDB(data_folder).load("train").texts[::500]
+    change: dict[str, list[float]] = {"strongest": [], "any": []}
+    for text in texts:
+        found = explain(bundle, text)
+        chosen = {"strongest": strongest(found, 5), "any": [found[i] for i in rng.permutation(len(found))[:5]]}
+        (answer,) = bundle.predict([text])
+        before = np.log(answer.confidence / (1 - answer.confidence))
+        for how, words in chosen.items():
+            less = text
+            for word in sorted(words, key=lambda word: -word.start):
+                less = f"{less[: word.start]}qwrtzu{less[word.end :]}"
+            p = bundle.predict([less])[0].probabilities[answer.label]
+            change[how].append(abs(before - np.log(p / (1 - p))))
+    assert len(texts) == 50
+    assert np.mean(change["strongest"]) > 3 * np.mean(change["any"])
