@@ -254,3 +254,102 @@ def test_a_packed_sequence_has_its_own_lengths():
 def test_an_unknown_nonlinearity_is_refused():
     with pytest.raises(UsageError, match="nonlinearity is 'cube'; it must be 'tanh' or 'relu'."):
         nn.RNN(D, H, nonlinearity="cube")
+
+
+class Tagger(torch.nn.Module):
+    """Two of ours and torch's operations between them."""
+
+    def __init__(self, kind: str, more: dict[str, str]) -> None:
+        super().__init__()
+        self.lower = getattr(nn, kind)(D, H, 2, dropout=0.3, bidirectional=True, **more)
+        self.upper = getattr(nn, kind)(2 * H, 3, **more)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return self.upper(self.lower(x, lengths=lengths)[0] * 2)[0].tanh()
+
+
+def operators(graph: torch.fx.GraphModule) -> list[str]:
+    return [
+        str(node.target)
+        for node in graph.graph.nodes
+        if node.op == "call_function" and "unrolled" in str(node.target)
+    ]
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's, of its own tracing
+@pytest.mark.skipif(not kernels.available(), reason="the compiled engine is missing")
+@pytest.mark.parametrize(("kind", "more"), KINDS)
+def test_a_compiled_model_holds_one_operator_for_a_layer_and_learns_the_same(kind, more):
+    torch.manual_seed(0)
+    model, x, lengths, seen = (
+        Tagger(kind, more),
+        torch.randn(T, B, D, requires_grad=True),
+        torch.tensor(LENGTHS),
+        [],
+    )
+
+    def backend(graph, given):
+        seen.append(operators(graph))
+        return graph.forward
+
+    def learned(run):
+        torch.manual_seed(5)
+        loss = run(x, lengths).square().sum()
+        return torch.autograd.grad(loss, [x, *model.parameters()])
+
+    torch._dynamo.reset()
+    wanted = learned(model)
+    for how in ("aot_eager", backend):
+        for one, other in zip(
+            learned(torch.compile(model, fullgraph=True, backend=how)), wanted, strict=True
+        ):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert [len(graph) for graph in seen] == [2]
+    with pytest.raises(UsageError, match="A length is outside 0 to 9"):
+        torch.compile(model, fullgraph=True, backend=backend)(x, lengths + 1)
+    mask = torch.arange(T)[:, None] < lengths
+    torch.testing.assert_close(
+        torch.compile(model.eval(), fullgraph=True, backend=backend)(x, mask), model(x, lengths)
+    )
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's, of its own tracing
+@pytest.mark.skipif(not kernels.available(), reason="the compiled engine is missing")
+@pytest.mark.parametrize(("kind", "more"), KINDS)
+def test_an_export_holds_one_operator_and_takes_other_batches(kind, more):
+    torch.manual_seed(0)
+    model = getattr(nn, kind)(D, H, 2, bidirectional=True, **more).eval()
+    x, other = torch.randn(T, B, D), torch.randn(T, B + 3, D)
+    program = torch.export.export(
+        model, (x,), dynamic_shapes={"input": {1: torch.export.Dim("batch", min=2)}}
+    )
+    assert operators(program.graph_module) == ["unrolled.recurrent.default"]
+    for given in (x, other):
+        assert_same(program.module()(given), model(given))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("kind", "more"), KINDS)
+def test_what_torch_has_to_see_goes_to_torchs_own_function(kind, more):
+    ours, theirs = pair(kind, **more)
+    x, tangent = torch.randn(T, B, D), torch.randn(T, B, D)
+    assert_same(torch.jit.trace(ours, x)(tangent), theirs(tangent))
+    weights = {name: p.detach() for name, p in ours.named_parameters()}
+    of = torch.func.grad(lambda w, m: torch.func.functional_call(m, w, x)[0].square().sum())
+    for name, gradient in of(weights, theirs).items():
+        torch.testing.assert_close(of(weights, ours)[name], gradient)
+    if kind != "LSTM":  # torch has no forward derivative of its LSTM
+        with torch.no_grad():
+            found = [torch.func.jvp(lambda x, m=m: m(x)[0], (x,), (tangent,))[1] for m in (ours, theirs)]
+        torch.testing.assert_close(*found)
+
+
+def test_weights_of_other_shapes_are_refused_in_torchs_words():
+    ours, theirs = pair("GRU")
+    said = []
+    for module in (ours, theirs):
+        module.weight_hh_l0 = torch.nn.Parameter(torch.zeros(3 * H, H + 1))
+        with pytest.raises(RuntimeError) as error:
+            module(torch.zeros(T, B, D))
+        said.append(str(error.value))
+    assert said[0] == said[1]

@@ -206,12 +206,13 @@ class GRU(_Recurrent):
 def _counted(lengths: Tensor, shape: tuple[int, ...], time: int) -> Tensor:
     """Lengths (B,), int64, on the CPU, from integers or from a mask over the first axes of the input, `shape`."""
     steps = shape[time]
+    traced = torch.compiler.is_compiling()  # then values are not known yet; the engine refuses bad lengths itself
     if lengths.dtype == torch.bool:
         if tuple(lengths.shape) != shape:
             raise ShapeError(f"The mask is {tuple(lengths.shape)}; expected {shape}, as the input.")
         counts = lengths.sum(time).to("cpu", torch.int64)
         expected = torch.arange(steps).reshape([-1 if axis == time else 1 for axis in range(len(shape))])
-        if not torch.equal(lengths.to("cpu"), expected < counts.unsqueeze(time)):
+        if not traced and not torch.equal(lengths.to("cpu"), expected < counts.unsqueeze(time)):
             raise UsageError("A row of the mask has a hole: steps that exist must come first in each row.")
         return counts
     batch = shape[:time] + shape[time + 1 :]
@@ -220,6 +221,6 @@ def _counted(lengths: Tensor, shape: tuple[int, ...], time: int) -> Tensor:
             f"lengths is {tuple(lengths.shape)}, {lengths.dtype}; expected integers {batch}, one for each row."
         )
     counts = lengths.to("cpu", torch.int64)
-    if counts.numel() and not 0 <= int(counts.min()) <= int(counts.max()) <= steps:
+    if not traced and counts.numel() and not 0 <= int(counts.min()) <= int(counts.max()) <= steps:
         raise UsageError(f"A length is outside 0 to {steps}, the number of steps of the input.")
     return counts
