@@ -250,6 +250,7 @@ def test_words_that_characters_may_become(story: Path) -> None:
             p, at = p * float(at.following()[token]), at.after(token)
         ends = [i for i, name in enumerate(model.task.symbols.names) if not name.isalpha()]
         assert probability == pytest.approx(p * at.following()[ends].sum(), rel=1e-4)
+    assert model.predict_next("the", 3) == model.predict_next("the ", 3)
     assert list(found.values()) == sorted(found.values(), reverse=True)
 
 

@@ -228,15 +228,16 @@ class LanguageModel:
     def predict_next(self, text: str, k: int = 5) -> list[tuple[str, float]]:
         """The `k` most probable next words with their probabilities; a model of bytes answers bytes.
 
-        A model of characters finds words, or the rest of one that `text` has begun, by beam search.
+        A model of characters finds words by beam search, after the space that `text` may lack at its end.
 
         Raises:
             UsageError: k is below 1.
         """
         if k < 1:
             raise UsageError(f"k is {k}; it must be at least 1.")
-        symbols, recent = self.task.symbols, self._begun(text)
-        voice = self._voice(recent)
+        symbols = self.task.symbols
+        spaced = symbols.level != "char" or not text or text[-1].isspace()
+        voice = self._voice(self._begun(text if spaced else f"{text} "))
         if symbols.level == "char":
             letters = np.array([name.isalpha() or name in ("'", "\u2019", "-") for name in symbols.names])
             letters[-1] = False

@@ -26,7 +26,7 @@ from ..layers.dropout import Dropout
 from ..layers.lstm import LSTM
 
 Array = np.ndarray
-WEIGHTS_DROPPED = 0.1
+WEIGHTS_DROPPED = 0.3
 CHOICES = 2000
 """Words drawn for a chunk, of which the right one has to be told apart; more symbols than twice this are sampled."""
 

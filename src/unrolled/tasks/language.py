@@ -23,7 +23,7 @@ from ..ngram import NGram
 from . import Task
 
 Array = np.ndarray
-DROPPED = (0.1, 0.2)
+DROPPED = (0.2, 0.4)
 """Shares of the embedding's numbers and of the LSTM's that are dropped in training."""
 
 
