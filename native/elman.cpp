@@ -59,7 +59,7 @@ int prepare(Call& call, bool forward) {
     call.x = strided<const float>(scratch, call.rows, c.x.data, c.x.time, c.x.row, c.reverse);
     call.tokens = strided(scratch, call.rows, c.tokens, c.token_time, c.token_row, c.reverse);
     call.states = c.output.data
-                      ? strided(scratch, call.rows, c.output.data, c.output.time, c.output.row, c.reverse)
+                      ? written(scratch, call.rows, c.output, c.H, c.reverse)
                       : compact(scratch, call.rows, c.states, c.H);
     return scratch.ok() ? UNROLLED_OK : UNROLLED_NO_MEMORY;
 }
@@ -288,7 +288,7 @@ int backward(Call& call) {
     g.sums.make(scratch, c.T, c.B);
     if (D > 0 && c.d_x.data) g.in.w = packed(scratch, c.H, D, {c.w_ih, D, 1}, rows.total <= kSome);
     g.in.x = call.x, g.in.zeros = call.zeros;
-    g.in.d_x = strided(scratch, rows, c.d_x.data, c.d_x.time, c.d_x.row, c.reverse);
+    g.in.d_x = written(scratch, rows, c.d_x, D, c.reverse);
     const bool by_word = call.reads_tokens() && (c.d_embedding || c.d_w_ih);
     Index index(scratch, by_word ? c.V : 0, n);
     const Pieces pieces = make_pieces(scratch, rows, call.work(), c.H, g.sums.together);

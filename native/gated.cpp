@@ -46,7 +46,8 @@ int prepare(GatedCall& call, int64_t gates, int64_t kept_blocks, const RowSums& 
     for (int64_t i = 0; i < call.pieces.count(); ++i)
         slots = std::max(slots, steps_at_once(call.pieces.piece[i].count));
     call.x = strided<const float>(scratch, call.rows, c.x.data, c.x.time, c.x.row, c.reverse);
-    call.output = strided(scratch, call.rows, c.output.data, c.output.time, c.output.row, c.reverse);
+    call.output = written(scratch, call.rows, c.output, c.H, c.reverse);
+    if (c.kept) ask_for_large_pages(c.kept, 4 * call.rows.total * kept_blocks * c.H);
     call.kept = places(call, c.kept, kept_blocks, slots);
     return scratch.ok() ? UNROLLED_OK : UNROLLED_NO_MEMORY;
 }
@@ -66,7 +67,7 @@ bool begin_backward(GatedCall& call, GatedBackward& g) {
     g.steps = g.sums.used() ? c.T : steps_in_hand(c);
     const int64_t most = g.sums.used() ? 0 : g.steps * c.B;
     g.d_output = strided<const float>(scratch, call.rows, c.d_output.data, c.d_output.time, c.d_output.row, c.reverse);
-    g.d_x = strided(scratch, call.rows, c.d_x.data, c.d_x.time, c.d_x.row, c.reverse);
+    g.d_x = written(scratch, call.rows, c.d_x, c.D, c.reverse);
     g.d_z = places(call, nullptr, kMostBlocks, (g.sums.used() ? g.sums.steps : g.steps) + 1);
     g.d_h = c.d_h_0 ? c.d_h_0 : scratch.take<float>(c.B * c.H);
     g.d_c = c.d_c_0 ? c.d_c_0 : scratch.take<float>(c.B * c.H);

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <new>
 
+#include "pages.h"
+
 namespace unrolled {
 namespace UNROLLED_ISA_NAME {
 
@@ -53,7 +55,9 @@ private:
     static constexpr int kBlocks = 48;
 
     static char* acquire(int64_t bytes) {
-        return static_cast<char*>(::operator new(static_cast<size_t>(bytes), std::align_val_t{kLine}, std::nothrow));
+        void* block = ::operator new(static_cast<size_t>(bytes), std::align_val_t{kLine}, std::nothrow);
+        ask_for_large_pages(block, bytes);
+        return static_cast<char*>(block);
     }
     static void release(char* block) { ::operator delete(block, std::align_val_t{kLine}); }
 

@@ -95,7 +95,7 @@ private:
     std::atomic<uint32_t> round_{0};
 };
 
-constexpr int64_t kCached = 1 << 18;  // floats that stay in the second cache of a core
+constexpr int64_t kCached = 1 << 21;  // floats: more are read from far away at every step
 
 // How one call is divided: `parts` sets of rows, each computed by `splits` threads that share out its panels.
 struct Division {
@@ -107,8 +107,8 @@ inline Division divide(const Rows& rows, int64_t work, int64_t panels, int64_t t
     const int64_t threads = thread_count(), weights = work;
     if (threads == 1 || rows.total * work < 100000) return {1, 1};
     const int64_t most = std::min((rows.B + 3) / 4, (rows.B + together - 1) / together);
-    // Weights that no thread can keep in its own cache, or that are read once, are shared out, so that each comes once.
-    const bool by_units = weights > kCached || rows.T == 1;
+    // Weights that fit no cache, or that are read once, are shared out, so that each is read by one thread.
+    const bool by_units = weights >= kCached || rows.T == 1;
     const int64_t wanted = by_units ? threads / std::min(threads, panels) : threads;
     const int64_t parts = std::max<int64_t>(1, std::min(wanted, most));
     const bool worth_waiting = by_units || std::min<int64_t>(rows.B, kRows) * work / threads > 50000;

@@ -32,6 +32,13 @@ Places<T> strided(Scratch& scratch, const Rows& rows, T* data, int64_t time, int
     return p;
 }
 
+// The same for what a call is about to write: the first to write it, mostly.
+inline Places<float> written(Scratch& scratch, const Rows& rows, const unrolled_steps& to, int64_t width, bool reverse) {
+    const int64_t steps = rows.packed ? 0 : rows.T - 1, last = rows.packed ? rows.total : rows.B;
+    if (rows.total > 0) ask_for_large_pages(to.data, 4 * (steps * to.time + (last - 1) * to.row + width));
+    return strided(scratch, rows, to.data, to.time, to.row, reverse);
+}
+
 // Zeros where row r, or any row, has no step any more.
 inline void clear_end(const Rows& rows, int64_t r, const unrolled_steps& to, int64_t width) {
     for (int64_t t = rows.begin[r] + rows.steps[r]; t < rows.T && !rows.packed; ++t)
@@ -56,7 +63,7 @@ inline int64_t steps_at_once(int64_t rows) { return std::max<int64_t>(1, 8 * kRo
 // to = a W for every step of every row, zero where there is no step. False where memory is short.
 inline bool multiply_steps(Scratch& scratch, const Rows& rows, const Places<float>& a, const Panels& w,
                            const unrolled_steps& to, bool reverse) {
-    const Places<float> c = strided(scratch, rows, to.data, to.time, to.row, reverse);
+    const Places<float> c = written(scratch, rows, to, w.N, reverse);
     const float* zeros = scratch.zeros<float>(w.N);
     const float** from = scratch.take<const float*>(rows.total);
     const float** init = scratch.take<const float*>(rows.total);
