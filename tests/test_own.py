@@ -235,3 +235,14 @@ def test_slices_are_by_words_and_by_negation():
     assert said["with a negation"].tolist() == [True, True, False, False]
     assert said["30 to 99 words"].tolist() == [False, False, True, False]
     assert sum(mask.astype(int) for name, mask in said.items() if "words" in name).tolist() == [1, 1, 1, 1]
+
+
+def test_more_texts_without_labels_enter_the_vocabulary_and_the_guesses(run, tmp_path):
+    examples = texts(40)
+    with open(tmp_path / "mine.csv", "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *zip(examples.texts, examples.labels, strict=True)])
+    (tmp_path / "more.txt").write_text("a zyxw film with zyxw\n" * 80, encoding="utf-8")
+    arguments = ["train", "sentiment", tmp_path / "mine.csv", "--label-column", "label", "-o", tmp_path / "run"]
+    status, _, err = run(*arguments, "--unlabelled", tmp_path / "more.txt", "--preset", "fast")
+    assert status == 0, err
+    assert "zyxw" in load(tmp_path / "run").task.tokenizer.words

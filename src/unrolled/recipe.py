@@ -122,6 +122,7 @@ def own(
     _labels(examples)
     folder.mkdir(parents=True, exist_ok=True)
     plan = room.FAST if preset == "fast" else room.Plan.own(examples)
+    plan = replace(plan, guesses=1) if unlabelled else plan
     found = room.learn(
         examples, plan, unlabelled=unlabelled, seed=seed, folder=folder, say=say, report=report
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,8 +53,9 @@ def _train_sentiment(
     more = _texts(unlabelled, reading) if unlabelled else []
     with progress("training") as bar:
         recipe.own(
-            labelled, preset, output, unlabelled=more, seed=config.seed, resume=resume, say=print, report=bar
-        )
+            labelled, preset, output, unlabelled=more, seed=config.seed, resume=resume, report=bar,
+            say=partial(print, flush=True),
+        )  # fmt: skip
     say(f"model: {output}")
     say(f"report: {output / 'report.html'}")
 

@@ -16,6 +16,7 @@ from ..errors import need
 from . import (
     DEFAULT_MODEL,
     INPUT,
+    REVIEWS_MODEL,
     Json,
     Model,
     Reading,
@@ -113,7 +114,7 @@ def _in_words(text: str, answer: Prediction, words: list[Influence]) -> str:
 
 def evaluate(
     input_: Annotated[str, typer.Argument(metavar="INPUT", help=INPUT, show_default=False)],
-    model: Model = DEFAULT_MODEL,
+    model: Model = REVIEWS_MODEL,
     split: Annotated[str, typer.Option(help="Part of a dataset; a table is one part.")] = "test",
     plots: Annotated[Path | None, typer.Option(help="Folder for pictures.", show_default="none")] = None,
     report: Annotated[Path | None, typer.Option(help="Captions: a gallery (.html).", show_default="none")] = None,
