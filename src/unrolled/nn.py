@@ -44,7 +44,9 @@ class _Recurrent(nn.RNNBase):
 
     def __init__(self, *given: Any, recompute: int = 0, **options: Any) -> None:
         if not isinstance(recompute, int) or recompute < 0:
-            raise UsageError(f"recompute is {recompute!r}; it must be a number of steps, or 0 to keep everything.")
+            raise UsageError(
+                f"recompute is {recompute!r}; it must be a number of steps, or 0 to keep everything."
+            )
         super().__init__(*given, **options)
         self.recompute = recompute
 
@@ -149,7 +151,9 @@ class _Recurrent(nn.RNNBase):
         if not self.reset_after:
             return "A GRU that resets before its product."
         rows = tuple(states[0].shape[:-1]) if states else ()
-        reason = foreign(x, *states, *weights) or misfit(plan, self.input_size, rows, states, weights)
+        reason = foreign(x, *states, *weights, subclasses=True) or misfit(
+            plan, self.input_size, rows, states, weights
+        )
         return reason or ("" if torch.compiler.is_compiling() else transformed())
 
     def _torch(self, x: Tensor, sizes: Tensor | None, states: list[Tensor], weights: list[Tensor]) -> Any:
@@ -206,7 +210,9 @@ class GRU(_Recurrent):
 def _counted(lengths: Tensor, shape: tuple[int, ...], time: int) -> Tensor:
     """Lengths (B,), int64, on the CPU, from integers or from a mask over the first axes of the input, `shape`."""
     steps = shape[time]
-    traced = torch.compiler.is_compiling()  # then values are not known yet; the engine refuses bad lengths itself
+    traced = (
+        torch.compiler.is_compiling()
+    )  # then values are not known yet; the engine refuses bad lengths itself
     if lengths.dtype == torch.bool:
         if tuple(lengths.shape) != shape:
             raise ShapeError(f"The mask is {tuple(lengths.shape)}; expected {shape}, as the input.")

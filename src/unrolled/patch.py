@@ -153,9 +153,9 @@ def _apart(kernel: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             frames.set_eval_frame(before)
 
-    if hasattr(frames, "skip_code"):  # until torch 2.5 or so
+    if hasattr(frames, "skip_code"):  # until torch 2.6
         frames.skip_code(apart.__code__)
-    else:
+    elif hasattr(frames, "_FrameExecStrategy"):
         action = frames._FrameAction
         frames.set_code_exec_strategy(
             apart.__code__, frames._FrameExecStrategy(action.SKIP, action.DEFAULT)
@@ -227,16 +227,11 @@ def _reason(
     plan: Plan, x: Tensor, rows: tuple[int, ...], states: Sequence[Tensor], weights: Sequence[Tensor]
 ) -> str:
     """Why the engine does not take these tensors, here and now; empty where it does. `rows`: B, or layers and B."""
-    if not all(map(plain, (x, *states, *weights))):
-        return "A tensor that is no plain one on the CPU."
+    if reason := foreign(x, *states, *weights):
+        return reason
     if 0 in (*x.shape, *states[0].shape):
         return "An empty input, or a layer without units."
-    return (
-        foreign(x, *states, *weights)
-        or watched()
-        or transformed()
-        or misfit(plan, x.shape[-1], rows, states, weights)
-    )
+    return watched() or transformed() or misfit(plan, x.shape[-1], rows, states, weights)
 
 
 def _torch(op: Any, name: str, reason: str, *given: Any) -> Any:

@@ -26,7 +26,7 @@ LONG = 3e11
 """Multiplications and additions that one call of the engine makes at most (a few seconds), so that Ctrl-C is heard."""
 
 
-def recurrent(  # mirrors torch
+def recurrent(
     plan: Plan, x: Tensor, states: Tensors, weights: Tensors, lengths: Tensor | None = None, dropout: float = 0.0,
     *, recompute: int = 0,
 ) -> tuple[Tensor, ...]:  # fmt: skip

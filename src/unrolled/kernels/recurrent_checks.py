@@ -12,24 +12,30 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from . import supports
+from . import available, supports
 from .recurrent_torch import Plan
 
 Tensors = Sequence[Tensor]
 GATES = {"lstm": 4, "gru": 3}
 
 
-def foreign(*tensors: Tensor) -> str:
+def foreign(*tensors: Tensor, subclasses: bool = False) -> str:
     """Why the engine may not read the tensors' memory: another dtype or device, batched, a lazy negation.
 
-    Tensors of other classes than torch's own pass: they meet the operators in torch's dispatcher.
+    With `subclasses`, and while torch.compile traces, tensors of other classes pass: they meet the operators in torch's
+    dispatcher.
     """
+    compiling = torch.compiler.is_compiling()
     for tensor in tensors:
-        if tensor.dtype is not torch.float32 or tensor.device.type != "cpu":
-            return supports("lstm", dtype=tensor.dtype, device=tensor.device.type).reason
-        if not torch.compiler.is_compiling() and type(tensor) in (Tensor, nn.Parameter) and not plain(tensor):
-            return "A tensor that is no plain one on the CPU."
-    return supports("lstm").reason
+        if tensor.dtype is not torch.float32:
+            return supports("lstm", dtype=tensor.dtype).reason
+        if compiling or (subclasses and type(tensor) not in (Tensor, nn.Parameter)):
+            if tensor.device.type != "cpu":
+                return supports("lstm", device=tensor.device.type).reason
+        elif _key_of(torch._C._dispatch_keys(tensor)) not in _PLAIN:
+            elsewhere = supports("lstm", device=tensor.device.type).reason
+            return elsewhere or "A tensor that is no plain one on the CPU."
+    return "" if available() else supports("lstm").reason
 
 
 def misfit(plan: Plan, size: int, rows: tuple[int, ...], states: Tensors, weights: Tensors) -> str:
@@ -47,9 +53,11 @@ def misfit(plan: Plan, size: int, rows: tuple[int, ...], states: Tensors, weight
         return "Weights of another number (a projection)."
     hidden = weights[1].shape[-1]
     units = gates * hidden
+    shapes = [(units, size), (units, hidden), (units,), (units,)]
     for i, weight in enumerate(weights):
-        width = size if i // each < plan.directions else plan.directions * hidden
-        if weight.shape != ((units, width), (units, hidden), (units,), (units,))[i % each]:
+        if i == plan.directions * each:
+            shapes[0] = (units, plan.directions * hidden)
+        if weight.shape != shapes[i % each]:
             return "Weights of other shapes (a projection)."
     if len(states) not in (0, 1 + (plan.cell == "lstm")) or any(s.shape != (*rows, hidden) for s in states):
         return "First states of other shapes."

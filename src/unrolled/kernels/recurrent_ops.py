@@ -239,7 +239,7 @@ def gradients(
     d_output = None if upstream[0] is None else last_axis(upstream[0])
     last = [None if d is None else d.contiguous() for d in upstream[1:]]
     last = [None, *last] if x.dim() == 2 and parts[0] is None else last
-    want = [*wanted, False][:3] if len(wanted) > 1 else [wanted[0], False, False]
+    want = [*wanted, False, False][:3]
     found = function(x, *parts, d_output, *[*last, None][:2], *want)
     spots = [len(weights) + sum(want[:i]) for i in range(3)]
     d_x, *d_states = [found[spot] if wish else None for spot, wish in zip(spots, want, strict=True)]
