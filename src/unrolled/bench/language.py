@@ -36,6 +36,7 @@ class LanguageBench(Bench):
     budget: float = option(15.0, "Minutes of training for each text.", least=0)
     steps: int = option(0, "Updates, instead of minutes.", least=0)
     units: int = option(0, "Of the LSTM; 0: the budget decides.", least=0)
+    dropout: float = option(0.4, "See unrolled train language.", least=0, most=0.9)
     data: str = option("", "Folder that holds text/; by default $UNROLLED_DATA.")
     runs: str = option("", "Folder for the trained models; those in it are scored, not trained again.")
     generated: bool = option(False, "Small generated texts, to see how it looks.")
@@ -53,7 +54,9 @@ class LanguageBench(Bench):
     def measure(self, name: str, folder: Path, say: Say) -> dict[str, Any]:
         """The figures of one text, by method; what adapts stands apart."""
         training, validation, test = generated() if self.generated else texts(self._folder, name)
-        model = LanguageModel(LEVELS[name], minutes=self.budget, steps=self.steps, units=self.units)
+        model = LanguageModel(
+            LEVELS[name], minutes=self.budget, steps=self.steps, units=self.units, dropout=self.dropout
+        )
         held = [validation] if validation else None
         model.fit([training], validation=held, folder=folder, resume=True)
         assert model.bundle

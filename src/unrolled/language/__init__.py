@@ -41,6 +41,8 @@ class LanguageModel:
         minutes: of training; the network's size follows from it and from this machine's speed.
         steps: updates, instead of minutes.
         units: of the LSTM; 0 lets budget and text decide.
+        dropout: share of the LSTM's output that is dropped in training; of the embedding and of the recurrent weights
+            half as much. More where a text is read many times over.
         vocabulary: words that are known at most; those that occur once never are.
         held_out: share of the text, its end, on which nothing is learned but shares of mixtures.
         seed: of first weights and of all that is drawn in training.
@@ -56,6 +58,7 @@ class LanguageModel:
         minutes: float = 5.0,
         steps: int = 0,
         units: int = 0,
+        dropout: float = 0.4,
         vocabulary: int = 40_000,
         held_out: float = 0.03,
         seed: int = 0,
@@ -66,7 +69,7 @@ class LanguageModel:
             raise UsageError(f"minutes is {minutes}; it must be more than 0, or give steps.")
         if vocabulary < 1:
             raise UsageError(f"vocabulary is {vocabulary}; it must be at least 1.")
-        self.level, self.units, self.vocabulary = level, units, vocabulary
+        self.level, self.units, self.dropout, self.vocabulary = level, units, dropout, vocabulary
         self.config = RunConfig(
             task="language", epochs=1_000_000, optimizer="adam", clip_norm=1.0, schedule="cosine", seed=seed,
             validation_split=held_out, minutes=0.0 if steps else minutes, steps=steps,
@@ -134,7 +137,9 @@ class LanguageModel:
             text = fitting.text_of(
                 source, validation, Path(place), self._symbols, self.config.validation_split
             )
-            run = fitting.Run(text, self.config, folder, self.bundle, self.units, on_batch, on_epoch)
+            run = fitting.Run(
+                text, self.config, folder, self.bundle, self.units, self.dropout, on_batch, on_epoch
+            )
             self.bundle, self.note = run.bundle(), run.note
         if folder is not None:
             self.save(folder)

@@ -85,6 +85,7 @@ class Run:
         folder: of its checkpoints, or None.
         start: the model whose weights it goes on from, or None.
         units: of the LSTM; 0: the budget decides.
+        dropout: see `LanguageModel`.
         on_batch, on_epoch: see `LanguageModel.fit`.
     """
 
@@ -93,6 +94,7 @@ class Run:
     folder: Path | None
     start: bundles.Bundle | None
     units: int
+    dropout: float
     on_batch: Watch | None
     on_epoch: Callable[[dict[str, float]], None] | None
     note: str = ""
@@ -147,7 +149,8 @@ class Run:
         if begun:
             weights = {name.removeprefix("weight/"): value for name, value in begun[1].items()}
         units = next((w.shape[1] for name, w in weights.items() if name.endswith("weight_hh_l0")), self.units)
-        found = plan(size, len(self.text.training), 60 * self.config.minutes, words=words, units=units)
+        seconds = 60 * self.config.minutes
+        found = plan(size, len(self.text.training), seconds, words=words, units=units, dropout=self.dropout)
         return replace(found, network=self.start.task.network) if self.start else found
 
     def _judged(self, made: bundles.Bundle) -> bundles.Bundle:
@@ -160,7 +163,8 @@ class Run:
             if not task.counted:
                 share = scoring.fitted_share(found[0].logs, found[1].logs)
                 made = replace(made, task=replace(task, share=share))
-                found = scoring.scores(made, held, found[0].characters)
+                both = scoring.mixed([s.logs for s in found[:2]], (share, 1 - share))
+                found[2] = replace(found[2], logs=both)
             rows = [
                 f"| {s.method} | {s.nats:.4f} | {s.perplexity:.2f} | {s.bits_per_character:.4f} |"
                 for s in found

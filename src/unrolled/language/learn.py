@@ -26,7 +26,6 @@ from ..layers.dropout import Dropout
 from ..layers.lstm import LSTM
 
 Array = np.ndarray
-WEIGHTS_DROPPED = 0.3
 CHOICES = 2000
 """Words drawn for a chunk, of which the right one has to be told apart; more symbols than twice this are sampled."""
 
@@ -83,6 +82,9 @@ class Reader(layers.Stack):
         last = self[-1]
         if last.weight.shape == self[0].weight.shape:
             last.weight = self[0].weight
+        self.weights_dropped = next(
+            (m.rate for m in self if isinstance(m, Dropout)), 0.0
+        )  # as of the embedding
         often = torch.from_numpy((counts + 1.0) ** 0.75)
         self.sampled = len(counts) > 2 * CHOICES
         self.p = (often / often.sum()).float()
@@ -105,7 +107,7 @@ class Reader(layers.Stack):
     def _read(self, module: LSTM, x: Tensor, key: str) -> Tensor:
         for layer, name in module.layer.runs():
             w_ih, w_hh, b_ih, b_hh = (getattr(module, f"{part}_{name}") for part in net.PARTS)
-            w_hh = dropout(w_hh, WEIGHTS_DROPPED, self.training)
+            w_hh = dropout(w_hh, self.weights_dropped, self.training)
             names = [f"{state}{key}.{layer}" for state in "hc"]
             state = tuple(self.carried[n] for n in names if n in self.carried)
             if state and len(state[0]) != x.shape[1]:

@@ -33,7 +33,9 @@ class Plan:
     rate: float
 
 
-def plan(size: int, tokens: int, seconds: float, *, words: bool, units: int = 0) -> Plan:
+def plan(
+    size: int, tokens: int, seconds: float, *, words: bool, units: int = 0, dropout: float = 0.0
+) -> Plan:
     """What suits a text.
 
     Args:
@@ -42,6 +44,7 @@ def plan(size: int, tokens: int, seconds: float, *, words: bool, units: int = 0)
         seconds: of training; where 0 the speed is not asked and the text alone decides.
         words: whether symbols are words.
         units: H; 0 finds it.
+        dropout: see `layers_of`.
 
     Raises:
         UsageError: units below 0.
@@ -57,7 +60,8 @@ def plan(size: int, tokens: int, seconds: float, *, words: bool, units: int = 0)
             if read < SYMBOLS_A_WEIGHT * weights or weights > 2 * tokens:
                 break
             units = larger
-    return Plan(layers_of(size, width(units, words), units, words=words), ROWS, STEPS, RATE)
+    network = layers_of(size, width(units, words), units, words=words, dropout=dropout)
+    return Plan(network, ROWS, STEPS, RATE)
 
 
 def width(units: int, words: bool) -> int:

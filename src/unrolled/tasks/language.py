@@ -23,8 +23,6 @@ from ..ngram import NGram
 from . import Task
 
 Array = np.ndarray
-DROPPED = (0.2, 0.4)
-"""Shares of the embedding's numbers and of the LSTM's that are dropped in training."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,16 +85,15 @@ class Language(Task):
 _PLAIN: dict[str, Any] = {"order": int, "counted": bool, "share": float}
 
 
-def layers_of(size: int, width: int, units: int, *, words: bool) -> Network:
-    """An embedding (V, D), one LSTM of H units, and the scores of V symbols.
+def layers_of(size: int, width: int, units: int, *, words: bool, dropout: float = 0.0) -> Network:
+    """An embedding (V, D), one LSTM of H units of which `dropout` is dropped in training, and the scores of V symbols.
 
     Over words the LSTM's output returns to D numbers first, so that the last layer can share its matrix with the
     embedding (Press and Wolf, "Using the output embedding to improve language models", 2017).
     """
     narrow = (Dense(width),) if words else ()
-    first, second = DROPPED
     return Network((
-        Embedding(size, width), Dropout(first), LSTM(units, return_sequences=True), Dropout(second), *narrow,
+        Embedding(size, width), Dropout(dropout / 2), LSTM(units, return_sequences=True), Dropout(dropout), *narrow,
         Dense(size),
     ))  # fmt: skip
 
