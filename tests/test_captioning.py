@@ -90,7 +90,7 @@ def test_a_run_leaves_a_bundle_and_no_checkpoint(trained):
         "weights.safetensors",
     ]
     card = (trained / "card.md").read_text()
-    assert "Trained on 15 pictures; 1 others chose the epoch and the length penalty" in card
+    assert "Trained on 14 pictures; 2 others chose the epoch and the length penalty" in card
     assert "| words, 3 |" in card
     assert "| reward, 1 |" in card
 

@@ -109,7 +109,7 @@ def test_no_sentence_is_empty_or_endless_or_repeats_itself(push, beams, regions)
     decoder = Decoder(*made(push=push))
     drawn = decoder.sample(regions, max_length=15)
     for one in [best for best, *_ in decoder.sentences(regions, num_beams=beams, max_length=15)] + drawn:
-        assert len(one.ids) == (1 if push > 0 else 15)
+        assert len(one.ids) == 1 if push > 0 else 10 <= len(one.ids) <= 15
         assert not {PAD, END, UNKNOWN} & {*one.ids}
         assert all(a != b for a, b in itertools.pairwise(one.ids))
         threes = [one.ids[i : i + 3] for i in range(len(one.ids) - 2)]

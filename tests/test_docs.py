@@ -14,8 +14,8 @@ from unrolled import cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
-    "README.md", "docs/lessons.md", "docs/sentiment.md", "docs/language.md", "docs/series.md", "docs/engine.md",
-    "docs/bench.md",
+    "README.md", "docs/lessons.md", "docs/sentiment.md", "docs/captioning.md", "docs/language.md", "docs/series.md",
+    "docs/engine.md", "docs/bench.md",
 ]  # fmt: skip
 # docs/cli.md is run by test_cli.py
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -77,6 +77,7 @@ class Decoder:
         assert isinstance(layer, CaptionDecoder)
         self.layer = layer
         self._w = {name.removeprefix("0."): np.asarray(value) for name, value in weights.items()}
+        self._vectors = self._w["words"] * np.float32(np.sqrt(layer.embedding))
         self._stepper = Stepper(tuple(self._w[f"{part}_l0"] for part in PARTS))
         # Row by column, as BLAS reads it fastest; marks but END are never said.
         self._across = {name: np.ascontiguousarray(w.T) for name, w in self._w.items() if w.ndim == 2}
@@ -156,7 +157,7 @@ class Decoder:
         if seen.keys is None:
             return None
         words = np.array([END, *sentence.ids[:-1]])
-        x = (self._w["words"][words] + seen.picture)[:, None]
+        x = (self._vectors[words] + seen.picture)[:, None]
         w_ih, w_hh, b_ih, b_hh = (self._w[f"{part}_l0"] for part in PARTS)
         if self.layer.cell == "lstm":
             h, _ = kernels.lstm(x, w_ih, w_hh, b_ih, b_hh, (seen.states[0], seen.states[1]))
@@ -175,7 +176,7 @@ class Decoder:
 
     def step(self, words: Array, state: State, seen: Seen) -> tuple[Array, State]:
         """Log-probabilities (P, k, V) of the words after `words` (P, k), and the next state."""
-        x = self._w["words"][words] + seen.picture[:, None]
+        x = self._vectors[words] + seen.picture[:, None]
         state = self._stepper.step(x.reshape(-1, x.shape[-1]), state)
         h = state.output.reshape(*words.shape, -1)
         parts = [h, x]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,12 @@ class OwnSentences(Captions):
     task: Captioning
     reward: Cider
     samples: int
+    temperature: float
 
     def batch(self, rows: np.ndarray, regions: Tensor) -> tuple[Sentences, Tensor]:
         """`samples` sentences a picture."""
         self.network.eval()
-        said = self.network.draw(regions, self.samples, self.task.max_length)
+        said = self.network.draw(regions, self.samples, self.task.max_length, self.temperature)
         self.network.train()
         words = [[*self.task.spoken(ids), MARKS[END]] for ids in said.tolist()]
         scores = self.reward.each(words, np.repeat(rows, self.samples).tolist())
@@ -87,9 +89,9 @@ def advantages(scores: np.ndarray) -> np.ndarray:
     return scores - (scores.sum(1, keepdims=True) - scores) / (scores.shape[1] - 1)
 
 
-def weighed(logits: Tensor, targets: Tensor) -> Tensor:
-    """- advantage * log p(word), mean over words: scores (M, V), targets (M, 2)."""
-    losses = nll_loss(logits.log_softmax(-1), targets[:, 0].long(), reduction="none")
+def weighed(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
+    """- advantage * log p(word), mean over words, p = softmax(scores / temperature): (M, V), targets (M, 2)."""
+    losses = nll_loss((logits / temperature).log_softmax(-1), targets[:, 0].long(), reduction="none")
     return (targets[:, 1] * losses).mean()
 
 
@@ -173,10 +175,9 @@ class Learner:
         calmer = replace(layer, dropout=self.plan.dropout / 4, picture_dropout=self.plan.picture_dropout / 2)
         stack = self._stack(replace(self.task.network, layers=(calmer,)), weights)
         reward = Cider([[[*words, MARKS[END]] for words in one] for one in self.said])
-        own = OwnSentences(
-            captions.inputs, captions.targets, self.features, stack[0], self.task, reward, self.plan.samples
-        )
-        return stack, weighed, own
+        drawn = self.plan.samples, self.plan.temperature
+        own = OwnSentences(captions.inputs, captions.targets, self.features, stack[0], self.task, reward, *drawn)
+        return stack, partial(weighed, temperature=self.plan.temperature), own
 
     def _stack(self, network: net.Network, weights: dict[str, np.ndarray]) -> layers.Stack:
         stack = layers.build(network, weights)

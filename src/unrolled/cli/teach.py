@@ -45,7 +45,8 @@ def _train(
     training = captioned.read(input_, "train", source.data, source.skip_bad)
     other = source.validation or (None if Path(input_).exists() else input_)
     if other is None:
-        training, held = split(training, 0.1, plan.seed)
+        pictures = len({*(training.groups or [])})
+        training, held = split(training, max(0.1, 2 / pictures), plan.seed)
     else:
         held = captioned.read(other, "dev", source.data, source.skip_bad)
     rows: list[dict[str, float]] = []

@@ -58,7 +58,7 @@ class CaptionDecoder(Executed):
         super().__init__(layer, shape)
         for name, sizes in layer.weight_shapes(shape).items():
             self.register_parameter(name, nn.Parameter(torch.empty(sizes)))
-        self.layer = layer
+        self.layer, self.loud = layer, math.sqrt(layer.embedding)
         self.cell = LSTM() if layer.cell == "lstm" else GRU()
 
     def logits(self, x: Sentences | Tensor | Rows, lengths: Tensor | None = None) -> Tensor:
@@ -69,7 +69,8 @@ class CaptionDecoder(Executed):
 
     def _logits(self, x: Sentences) -> Tensor:
         seen, each = self.look(x.regions), len(x.words) // len(x.regions)
-        inputs = self._drop(embedding(x.words, self.words)) + seen.picture.repeat_interleave(each, 0)[:, None]
+        inputs = self._drop(embedding(x.words, self.words) * self.loud)  # (N, T, E)
+        inputs = inputs + seen.picture.repeat_interleave(each, 0)[:, None]
         states = [state.repeat_interleave(each, 0) for state in seen.states]
         h = self._over_time(inputs.transpose(0, 1), states, x.lengths).transpose(0, 1)  # (N, T, H)
         attended = self.attend(h.reshape(len(x.regions), -1, h.shape[-1]), seen)
@@ -113,15 +114,15 @@ class CaptionDecoder(Executed):
     def step(self, word: Tensor, states: tuple[Tensor, ...], seen: Seen) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Scores (N, words) after `word` (N,), and the next states (N, H): k sentences a picture side by side."""
         each = len(word) // len(seen.picture)
-        x = self.words[word] + seen.picture.repeat_interleave(each, 0)
+        x = self.words[word] * self.loud + seen.picture.repeat_interleave(each, 0)
         states = self.cell.step(x, states, self._cell_weights())
         attended = self.attend(states[0].view(len(seen.picture), each, -1), seen)
         parts = [states[0], x] if attended is None else [states[0], attended[0].flatten(0, 1), x]
         return self.scores(*parts), states
 
     @torch.no_grad()
-    def draw(self, regions: Tensor, each: int, longest: int) -> Tensor:
-        """Sentences (N, T) drawn from the network's own probabilities, `each` a picture: ids, END, then PAD.
+    def draw(self, regions: Tensor, each: int, longest: int, temperature: float = 1.0) -> Tensor:
+        """Sentences (N, T) drawn from softmax(scores / temperature), `each` a picture: ids, END, then PAD.
 
         No sentence is empty or longer than `longest` words, and none holds a mark.
         """
@@ -131,7 +132,7 @@ class CaptionDecoder(Executed):
             word = torch.full((len(regions) * each,), net.END)
             while len(found) < longest and (not found or bool((word > net.END).any())):
                 scores, states = self.step(word.clamp(min=net.END), states, seen)
-                scores = scores.float()
+                scores = scores.float() / temperature
                 scores[:, [net.PAD, net.UNKNOWN, *([] if found else [net.END])]] = -torch.inf
                 edge = scores.softmax(-1).cumsum(-1)
                 drawn = torch.searchsorted(edge, torch.rand(len(word), 1) * edge[:, -1:], right=True)[:, 0]

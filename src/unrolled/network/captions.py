@@ -22,16 +22,17 @@ class CaptionDecoder(Layer):
 
     With e_t the vector of the word before, r a region, and r' the mean of all of them:
 
-        x_t = e_t + p,  p = P r'              h_0 = tanh(Q p), for an LSTM also c_0
+        x_t = E^1/2 e_t + p,  p = P r'        h_0 = tanh(Q p), for an LSTM also c_0
         h_t = cell(x_t, h_{t-1})
         v_r = relu(norm(V r)),  k_r = K v_r   once a picture
         a_t = sum_r softmax_r(q_t . k_r / sqrt(A / heads)) v_r,  q_t = W h_t, in each head
         o_t = tanh(O [h_t, a_t, x_t] + b)     scores = E o_t + b', E the word vectors themselves
 
-    The query is the state after the word, so that attention feeds nothing back and a whole sentence is one call of the
-    cell: Xu et al., "Show, attend and tell" (2015), as changed by Lu et al., "Knowing when to look" (2017); heads by
-    Vaswani et al. (2017); tied word vectors by Press and Wolf (2017). Without heads the a_t is left out: Vinyals et
-    al., "Show and tell" (2015).
+    The factor makes words as loud as the picture, though their vectors are also those of the scores. The query is the
+    state after the word, so that attention feeds nothing back and a whole sentence is one call of the cell: Xu et al.,
+    "Show, attend and tell" (2015), as changed by Lu et al., "Knowing when to look" (2017); heads by Vaswani et al.
+    (2017); tied word vectors by Press and Wolf (2017). Without heads the a_t is left out: Vinyals et al., "Show and
+    tell" (2015).
 
     Attributes:
         words: size of the vocabulary, marks included.
