@@ -15,7 +15,8 @@ Array = np.ndarray
 States = list[tuple[Array, Array]]
 """h and c (B, H) of each layer."""
 CHUNK = 512
-"""Steps read at once: the scores of a chunk, (CHUNK, V), have to fit in memory."""
+ROWS = 64
+"""Steps read at once, and rows of which all V scores are held at once."""
 
 
 class Reading:
@@ -43,12 +44,20 @@ class Reading:
         return found
 
     def scores(self, outputs: Array) -> Array:
-        """From the LSTM's outputs (N, H) to the logarithms of probabilities (N, V)."""
+        """From the LSTM's outputs (N, H) to scores (N, V), the highest of each row 0; softmax makes probabilities."""
         x = outputs
         for i in self._dense:
             x = x @ self._weights[f"{i}.weight"].T + self._weights[f"{i}.bias"]
-        x = x - x.max(-1, keepdims=True)
-        return x - np.log(np.exp(x).sum(-1, keepdims=True))
+        return x - x.max(-1, keepdims=True)
+
+    def _logs(self, outputs: Array, targets: Array) -> Array:
+        """The log P of targets (N,) after outputs (N, H), a few rows at a time: all scores would leave the cache."""
+        found = []
+        for begin in range(0, len(targets), ROWS):
+            z, y = self.scores(outputs[begin : begin + ROWS]), targets[begin : begin + ROWS]
+            picked = z[np.arange(len(y)), y]
+            found.append(picked - np.log(np.exp(z, out=z).sum(-1)))
+        return np.concatenate(found)
 
     def outputs(self, tokens: Array, states: States | None = None) -> tuple[Array, States]:
         """What the LSTM answers to tokens (T, B), (T, B, H), and the states to go on with."""
@@ -64,7 +73,7 @@ class Reading:
         for begin in range(0, len(tokens) - 1, CHUNK):
             part = np.asarray(tokens[begin : begin + CHUNK + 1], np.int64)
             outputs, states = self.outputs(part[:-1, None], states)
-            found.append(self.scores(outputs[:, 0])[np.arange(len(part) - 1), part[1:]])
+            found.append(self._logs(outputs[:, 0], part[1:]))
         return np.concatenate(found)
 
     def score_windows(self, tokens: Array, size: int) -> Array:
@@ -75,11 +84,7 @@ class Reading:
         found = [np.zeros(0)]
         for begin in range(0, count, 32):
             outputs, _ = self.outputs(inputs[begin : begin + 32].T)
-            picked = [
-                self.scores(outputs[:, b])[np.arange(size), targets[begin + b]]
-                for b in range(outputs.shape[1])
-            ]
-            found.append(np.concatenate(picked))
+            found += [self._logs(outputs[:, b], targets[begin + b]) for b in range(outputs.shape[1])]
         return np.concatenate(found)
 
     def start(self, tokens: Array) -> State:
@@ -94,4 +99,5 @@ class Reading:
 
     def following(self, state: State) -> Array:
         """Probabilities (V,) of what comes after `state`."""
-        return np.exp(self.scores(state.output[None])[0])
+        p = np.exp(self.scores(state.output[None])[0])
+        return p / p.sum()
