@@ -111,7 +111,10 @@ void forward_step(const Call& call, const Forward& f, Piece& piece, float* prefi
         piece.c[i] = call.states.at(t, r);
         if (fused) piece.with[i] = call.x.at(t, r);
         piece.init[i] = words ? c.table + *call.tokens.at(t, r) * c.H : !fused ? piece.c[i] : c.bias ? c.bias : call.zeros;
-        if (words && r < soon) prefetch(c.table + *call.tokens.at(t + 1, r) * c.H, c.H);
+        if (r >= soon) continue;
+        if (words) prefetch(c.table + *call.tokens.at(t + 1, r) * c.H, c.H);
+        else prefetch(call.x.at(t + 1, r), c.D);
+        prefetch_to_write(call.states.at(t + 1, r), c.H);
     }
     const float* kept = nullptr;
     if (t < call.rows.shared) {  // the common beginning is one more row

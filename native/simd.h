@@ -116,6 +116,9 @@ inline void store(float* p, Vector v, int64_t n) {
 inline void prefetch(const float* p, int64_t floats) {
     for (int64_t i = 0; i < floats; i += 16) __builtin_prefetch(p + i);
 }
+inline void prefetch_to_write(float* p, int64_t floats) {
+    for (int64_t i = 0; i < floats; i += 16) __builtin_prefetch(p + i, 1);
+}
 
 // Columns [0, left) of a row, left may be more than a vector holds or less than nothing.
 inline Vector load_some(const float* p, int64_t left) {

@@ -18,7 +18,7 @@ struct Inputs {
 
 // dz (I): its columns from `hidden` on belong to w_hh (I_h, H), and I_x columns from the first on to w_ih (I_x, D).
 struct RowSums {
-    static constexpr int64_t kBlock = 128, kSmallest = 64;
+    static constexpr int64_t kBlock = 128, kSmallest = 64, kLargest = 1 << 15;  // the last in floats
     int64_t I, H, D, hidden, I_h, I_x;
     int64_t together = 1, steps = 1, count = 0;
     float *c = nullptr, *bias = nullptr, *c_x = nullptr;  // one more than `count` of each, for what else there is
@@ -31,7 +31,7 @@ struct RowSums {
         // Large sums are few, so that they stay in the cache.
         together = std::max<int64_t>(1, std::min<int64_t>(kBlock / 2, B / (I > kSmallest ? 8 : 16)));
         steps = (I > kSmallest ? kBlock / 2 : kBlock) / together;
-        if (H > kSmallest || D > kSmallest || T < steps) return;
+        if (I_h * H + I_x * D > kLargest || T < steps) return;
         count = (B + together - 1) / together;
         c = scratch.zeros<float>((count + 1) * I_h * H);
         bias = scratch.zeros<float>((count + 1) * I);
