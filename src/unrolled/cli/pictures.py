@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 CHOSEN = "as training chose"
 Encoder = Annotated[Path | None, typer.Option(help="ONNX file of the image network.", show_default="the model's own")]
+Looked = Annotated[
+    Path | None, typer.Option(help="Where it looked at the first picture (.png).", show_default="none")
+]
 Pictures = Annotated[
     list[str], typer.Argument(metavar="PICTURE...|FOLDER", help="Pictures, or folders of them.", show_default=False)
 ]
@@ -70,7 +73,7 @@ def add(app: typer.Typer) -> None:
 
 def caption(
     pictures: Pictures, model: Run, output: Output = "", encoder: Encoder = None,
-    attention: Annotated[Path | None, typer.Option(help="Where it looked at the first picture (.png).")] = None,
+    attention: Looked = None,
     as_json: Json = False, **options: Any,
 ) -> None:  # fmt: skip
     """Say what is in pictures, with the mean probability per word. Goes on past pictures that cannot be read."""
