@@ -249,3 +249,18 @@ def test_a_reason_is_logged_once(caplog):
     why = "The engine computes in float32, not in float64."
     assert [r.getMessage() for r in caplog.records] == [f"torch's own kernel computes gru.input: {why}"]
     assert str(report) == f"unrolled.patch, calls:\n        2  gru.input: torch's own. {why}"
+
+
+def test_a_first_use_in_inference_mode_does_not_keep_later_training_from_the_engine(run_python):
+    source = """
+import torch
+with torch.inference_mode():
+    from unrolled import nn
+    nn.LSTM(3, 4)(torch.ones(2, 1, 3))
+from unrolled.kernels import recurrent_checks, recurrent_ops
+assert recurrent_checks.plain(torch.ones(1)) and not recurrent_ops._NOTHING.is_inference()
+layer = nn.LSTM(3, 4)
+layer(torch.ones(2, 1, 3))[0].sum().backward()
+print(layer.weight_hh_l0.grad is not None)
+"""
+    assert run_python(source).stdout.strip() == "True"

@@ -86,9 +86,11 @@ def plain(tensor: Tensor | None) -> bool:
 
 
 def _plain_keys() -> set[Any]:
-    with torch.inference_mode():
-        inference = torch.empty(0)
-    return {_key_of(torch._C._dispatch_keys(tensor)) for tensor in (torch.empty(0), inference)}
+    found = set()
+    for inference in (False, True):  # said both times: who imports this first may be in inference mode
+        with torch.inference_mode(inference):
+            found.add(_key_of(torch._C._dispatch_keys(torch.empty(0))))
+    return found
 
 
 _key_of: Callable[[Any], Any] = getattr(torch._C.DispatchKeySet, "raw_repr", repr)  # older torch has none

@@ -21,7 +21,8 @@ from .recurrent_checks import plain
 from .recurrent_torch import Plan
 
 Tensors = Sequence[Tensor]
-_NOTHING = torch.empty(0)
+with torch.inference_mode(False):  # who imports this first may be in it, and its tensors never train
+    _NOTHING = torch.empty(0)
 
 
 def last_axis(tensor: Tensor) -> Tensor:
