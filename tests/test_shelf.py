@@ -26,9 +26,9 @@ def test_a_thing_is_found_by_its_name_in_any_case():
             "helo",
             Lesson,
             "There is no lesson called 'helo'. Did you mean 'hello'? "
-            "Known: gates, hello, imdb, series, shapes, unroll.",
+            "Known: caption, gates, hello, imdb, order, series, shapes, unroll.",
         ),
-        ("datasets", "xyz", Dataset, "There is no dataset called 'xyz'. Known: files, imdb."),
+        ("datasets", "xyz", Dataset, "There is no dataset called 'xyz'. Known: files, flickr8k, imdb."),
     ],
 )
 def test_a_wrong_name_is_answered_with_the_nearest(shelf_name, name, contract, sentence):

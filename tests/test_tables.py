@@ -457,7 +457,7 @@ def test_a_path_wins_over_a_name_and_options_are_checked(
     Path("imdb").write_text('{"text": "mine"}')
     assert resolve("imdb").load("train").texts == ["mine"]
     with pytest.raises(
-        DataError, match="no file, folder or dataset called 'imbd'. Did you mean 'imdb'.*Datasets: imdb"
+        DataError, match="no file, folder or dataset called 'imbd'. Did you mean 'imdb'.*Datasets: flickr8k, imdb"
     ):
         resolve("imbd")
     with pytest.raises(UsageError, match="has no option 'colour'. Known: path, text_column"):
