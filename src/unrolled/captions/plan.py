@@ -11,8 +11,8 @@ from ..config import Options, RunConfig, option
 class Plan(Options):
     """How a captioner is trained."""
 
-    epochs: int = option(8, "Passes over the captions.", least=1)
-    reward_epochs: int = option(8, "Passes of training on what its own sentences score; 0: none.", least=0)
+    epochs: int = option(7, "Passes over the captions.", least=1)
+    reward_epochs: int = option(5, "Passes of training on what its own sentences score; 0: none.", least=0)
     batch_size: int = option(16, "Pictures an update; twice as many on its own sentences.", least=1)
     learning_rate: float = option(1.5e-3, "Step size of Adam.", least=0)
     reward_rate: float = option(2e-4, "Step size on its own sentences.", least=0)
