@@ -81,3 +81,13 @@ def run_python() -> RunPython:
         return done
 
     return run
+
+
+@pytest.fixture
+def unpatched() -> Iterator[None]:
+    """torch as it is, before the test and after it."""
+    import unrolled
+
+    unrolled.unpatch_torch()
+    yield
+    unrolled.unpatch_torch()

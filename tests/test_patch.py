@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -14,27 +14,13 @@ torch = pytest.importorskip("torch")
 from torch.nn.utils.rnn import PackedSequence, pack_sequence  # noqa: E402
 
 import unrolled  # noqa: E402
+from patching import B, D, H, T, flat, kinds  # noqa: E402
 from unrolled import kernels, patch  # noqa: E402
 
-pytestmark = pytest.mark.skipif(not kernels.available(), reason="the compiled engine is missing")
-
-T, B, D, H = 6, 4, 5, 7
-KINDS = [("RNN", {}), ("RNN", {"nonlinearity": "relu"}), ("LSTM", {}), ("GRU", {})]
-kinds = pytest.mark.parametrize(("kind", "more"), KINDS, ids=["tanh", "relu", "lstm", "gru"])
-
-
-@pytest.fixture(autouse=True)
-def unpatched() -> Iterator[None]:
-    unrolled.unpatch_torch()
-    yield
-    unrolled.unpatch_torch()
-
-
-def flat(answer: object) -> list[torch.Tensor]:
-    """Every floating tensor of an answer, in order."""
-    if isinstance(answer, torch.Tensor):
-        return [answer] if answer.is_floating_point() else []
-    return [] if answer is None else [tensor for part in answer for tensor in flat(part)]
+pytestmark = [
+    pytest.mark.skipif(not kernels.available(), reason="the compiled engine is missing"),
+    pytest.mark.usefixtures("unpatched"),
+]
 
 
 def first(kind: str, *shape: int) -> object:

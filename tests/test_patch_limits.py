@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -14,29 +14,14 @@ from torch.autograd import forward_ad  # noqa: E402
 from torch.nn.utils.rnn import PackedSequence  # noqa: E402
 
 import unrolled  # noqa: E402
+from patching import B, D, H, T, flat, kinds  # noqa: E402
 from unrolled import kernels  # noqa: E402
 
 pytestmark = [
     pytest.mark.skipif(not kernels.available(), reason="the compiled engine is missing"),
+    pytest.mark.usefixtures("unpatched"),
     pytest.mark.filterwarnings("ignore"),  # torch's warnings of its own tracing are no matter here
 ]
-
-T, B, D, H = 6, 4, 5, 7
-KINDS = [("RNN", {}), ("RNN", {"nonlinearity": "relu"}), ("LSTM", {}), ("GRU", {})]
-kinds = pytest.mark.parametrize(("kind", "more"), KINDS, ids=["tanh", "relu", "lstm", "gru"])
-
-
-@pytest.fixture(autouse=True)
-def unpatched() -> Iterator[None]:
-    unrolled.unpatch_torch()
-    yield
-    unrolled.unpatch_torch()
-
-
-def flat(answer: object) -> list[torch.Tensor]:
-    if isinstance(answer, torch.Tensor):
-        return [answer] if answer.is_floating_point() else []
-    return [] if answer is None else [tensor for part in answer for tensor in flat(part)]
 
 
 def assert_torchs(run: Callable[[], object], reason: str) -> None:
