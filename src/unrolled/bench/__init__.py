@@ -27,6 +27,8 @@ from ..errors import UsageError, need
 
 Say = Callable[[str], None]
 Result = TypeVar("Result")
+BUSY = 0.25
+"""Load for each core, before we began, from which on a measurement is no good."""
 
 
 @dataclass
@@ -81,6 +83,13 @@ def machine() -> dict[str, Any]:
 def load() -> float:
     """How many programs wanted a core during the last minute; 0 where the system does not say."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
+def say_machine(on: Mapping[str, Any], say: Say) -> None:
+    """Say what `machine()` found, and that figures count for nothing where `load_before` was high."""
+    say(f"On {on['cpu']}, {on['cores']} cores; engine {on['isa']}, {on['threads']} threads.")
+    if on["load_before"] > BUSY * on["cores"]:
+        say(f"Other programs were running (load {on['load_before']:.1f}): do not quote these ratios.")
 
 
 def _processor() -> str:

@@ -20,15 +20,13 @@ from ..data.sequence import pad_sequences
 from ..datasets import imdb
 from ..errors import need
 from ..network import Dense, Embedding, Network, SimpleRNN
-from . import Bench, Peer, Say, alternate, load, machine, option, peak_gflops, ratios, timed
+from . import Bench, Peer, Say, alternate, load, machine, option, peak_gflops, ratios, say_machine, timed
 
 if TYPE_CHECKING:
     import torch
 
 BACKENDS = ("tensorflow", "jax")
 PREDICT_BATCHES = (128, 256, 512)
-BUSY = 0.25
-"""Load for each core, before we began, from which on a measurement is no good."""
 FEW = 2048
 """Reviews on which a peer's batch size for prediction is chosen."""
 
@@ -301,11 +299,9 @@ def report(found: dict[str, Any], say: Say) -> None:
         faster = ["" if ratio is None else f"{ratio:.1f} x" for ratio in (trains, predicts)]
         loss, per_s = found["loss"][name], found["predict_per_s"][name]
         say(f"{name:18}{seconds:12.3f}{faster[0]:>10}{loss:9.4f}{per_s:12,.0f}{faster[1]:>10}")
-    limit, on = found["limit"], found["machine"]
+    limit = found["limit"]
     say(
         f"Arithmetic limit: {limit['gflop']:.1f} GFLOP without padding at {limit['peak_gflop_per_s']:.0f} GFLOP/s "
         f"(best product measured) = {limit['seconds']:.3f} s; training reaches {found['share_of_limit']:.0%} of it."
     )
-    say(f"On {on['cpu']}, {on['cores']} cores; engine {on['isa']}, {on['threads']} threads.")
-    if on["load_before"] > BUSY * on["cores"]:
-        say(f"Other programs were running (load {on['load_before']:.1f}): do not quote these ratios.")
+    say_machine(found["machine"], say)

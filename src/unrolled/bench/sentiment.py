@@ -22,10 +22,7 @@ from typing import Any
 
 from ..bundle import Bundle
 from ..datasets import Examples, imdb
-from . import Bench, Peer, Say, alternate, load, machine, option, timed
-
-BUSY = 0.25
-"""Load for each core, before we began, from which on a measurement is no good."""
+from . import Bench, Peer, Say, alternate, load, machine, option, say_machine, timed
 
 
 @dataclass
@@ -95,10 +92,7 @@ class SentimentBench(Bench):
             ratio = found.get({"unrolled": "ratio", "unrolled_small": "ratio_small"}.get(name, ""))
             times = "" if ratio is None else f"{ratio:.2f} x"
             say(f"{names[name]:24}{per_s:12,.0f}{times:>14}{found['accuracy'][name]:9.1%}")
-        on = found["machine"]
-        say(f"On {on['cpu']}, {on['cores']} cores; engine {on['isa']}, {on['threads']} threads.")
-        if on["load_before"] > BUSY * on["cores"]:
-            say(f"Other programs were running (load {on['load_before']:.1f}): do not quote these ratios.")
+        say_machine(found["machine"], say)
 
 
 def _judge(bundle: Bundle, texts: list[str]) -> tuple[float, list[str]]:
