@@ -29,8 +29,7 @@ Text = Annotated[
 ]
 Model = Annotated[str, typer.Option("--model", "-m", help="A model's name, or the folder of a training run.")]
 
-
-Whole = Annotated[bool, typer.Option("--adaptive", help="By methods that learn while they read.")]
+Adaptive = Annotated[bool, typer.Option("--adaptive", help="By methods that learn while they read.")]
 Window = Annotated[
     int, typer.Option(help="Read windows of so many symbols, each from nothing; 0: as one text.")
 ]
@@ -201,7 +200,7 @@ def next_(
 def score(
     input_: Text,
     model: Model = DEFAULT,
-    adaptive: Whole = False,
+    adaptive: Adaptive = False,
     window: Window = 0,
     each: Each = None,
     as_json: Json = False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, overload
 
 import numpy as np
@@ -24,6 +25,21 @@ class Sequences(Sequence[NDArray[np.int32]]):
             return rows
         offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
         return cls(np.concatenate([np.zeros(0, np.int32), *rows]).astype(np.int32), offsets)
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Ids in each row, (B,)."""
+        return np.diff(self.offsets)
+
+    @cached_property
+    def text(self) -> NDArray[np.int64]:
+        """Which row each id belongs to, (N,)."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    @cached_property
+    def position(self) -> NDArray[np.int64]:
+        """Where each id stands in its row, from 0, (N,)."""
+        return np.arange(len(self.ids)) - self.offsets[self.text]
 
     def take(self, rows: NDArray[np.int64]) -> Sequences:
         """The rows with these numbers, in this order."""

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from ..bundle import Bundle
+from ..data.grams import find
 from ..data.marks import UNKNOWN_ID, MarkTokenizer
 from ..network import LSTM
 from ..tasks.sentiment import Sentiment
-from .corpus import Corpus, Numbers, find
+from .corpus import Corpus, Numbers
 from .steps import Shape, Steps
 
 _SAME = {"neg": "negative", "pos": "positive"}

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .corpus import Corpus, Numbers, find, runs
-
-SIZES = (1, 2, 3)
+from ..data.grams import SIZES, held, runs
+from .corpus import Corpus, Numbers
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class NGrams:
 
     def logits(self, corpus: Corpus) -> NDArray[np.float64]:
         """(N,): positive numbers say the second class."""
-        text, feature = _features(corpus, self.keys, self.words)
+        text, feature = held(corpus, np.concatenate(self.keys), self.words)
         return np.asarray(np.bincount(text, self.weights[feature], len(corpus)) + self.bias, np.float64)
 
 
@@ -43,7 +42,7 @@ def fit(corpus: Corpus, labels: NDArray[np.bool_], words: int, *, c: float = 0.3
         rounds: steps of L-BFGS at most.
     """
     keys = tuple(_repeated(*runs(corpus, size, words), corpus) for size in SIZES)
-    text, feature = _features(corpus, keys, words)
+    text, feature = held(corpus, np.concatenate(keys), words)
     count, size = len(corpus), sum(map(len, keys))
     p, q = (np.bincount(feature[labels[text] == side], minlength=size) + 1.0 for side in (True, False))
     ratio = np.log(p / p.sum()) - np.log(q / q.sum())
@@ -74,17 +73,3 @@ def _repeated(keys: Numbers, places: Numbers, corpus: Corpus) -> Numbers:
     new[1:] = (keys[1:] != keys[:-1]) | (texts[1:] != texts[:-1])
     found, times = np.unique(keys[new], return_counts=True)
     return found[times >= 2]
-
-
-def _features(corpus: Corpus, keys: tuple[Numbers, ...], words: int) -> tuple[Numbers, Numbers]:
-    """Pairs (text, feature), each once."""
-    found, first = [], 0
-    size = sum(map(len, keys))
-    for length, listed in zip(SIZES, keys, strict=True):
-        key, place = runs(corpus, length, words)
-        feature = find(key, listed)
-        ok = feature >= 0
-        found.append(corpus.text[place[ok]] * size + feature[ok] + first)
-        first += len(listed)
-    pairs = np.unique(np.concatenate(found))
-    return pairs // size, pairs % size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -81,7 +81,6 @@ class Plan:
 
 
 BEST, SMALL = Plan(), Plan(step=8, size=32, units=32, both_ways=False, pairs=100_000)
-FAST = replace(SMALL, guesses=0, judges=0, size=64, units=64, both_ways=True)
 Say = Callable[[str], None]
 SAVE_EVERY = 200
 

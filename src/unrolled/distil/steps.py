@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..data.grams import find
 from ..nn import LSTM
-from .corpus import UNKNOWN, Corpus, Numbers, batches, find
+from .corpus import UNKNOWN, Corpus, Numbers, batches
 from .rows import RowAdam
 
 

@@ -14,7 +14,7 @@ from ..data.grams import Grams
 from ..data.marks import SPECIAL, MarkTokenizer, count_tokens
 from ..datasets import Examples
 from ..errors import DataError
-from ..tasks.sentiment import ordered
+from ..tasks.sentiment import classes, no_words
 from . import ngrams
 from .begin import begin, begin_shape, forget_unseen, plain, words_of
 from .corpus import Corpus, Numbers, fold_of, frequent_pairs
@@ -86,7 +86,7 @@ class FittedGrams(NamedTuple):
     def logits(self, rows: Numbers) -> Logits:
         """(M, outputs)."""
         texts = self.corpus.take(rows)
-        return self.grams.sums(texts.ids, texts.offsets) + self.bias
+        return self.grams.sums(texts) + self.bias
 
 
 class FittedNet(NamedTuple):
@@ -118,12 +118,7 @@ class Workshop:
         self, examples: Examples, plan: Plan, unlabelled: list[str], seed: int, report: Callable[[float, float], None]
     ) -> None:  # fmt: skip
         self.examples, self.plan, self.seed, self._report, self._done = examples, plan, seed, report, 0.0
-        self.labels = ordered(examples.labels or [])
-        if len(self.labels) < 2:
-            raise DataError(
-                f"Every example has the same label, {list(self.labels)}; a classifier needs at least two. "
-                "Check that the label column is the right one."
-            )
+        self.labels = classes(examples.labels or [])
         place = {label: k for k, label in enumerate(self.labels)}
         self.y = np.array([place[label] for label in examples.labels or []], np.int64)
         self.outputs = 1 if len(self.labels) == 2 else len(self.labels)
@@ -132,9 +127,7 @@ class Workshop:
         self.tokenizer = self._tokenizer(texts)
         self.corpus = Corpus.of(self.tokenizer.encode(texts))
         if not self.tokenizer.says[self.corpus.ids].any():
-            raise DataError(
-                "The training texts hold no words at all. Check that the text column is the right one."
-            )
+            raise no_words()
         self._readings: dict[bool, tuple[Shape, Reading]] = {}
         self.folds = self._folds()
 
@@ -155,8 +148,8 @@ class Workshop:
     def grams(self, rows: Numbers) -> FittedGrams:
         """n-grams fitted to `rows`."""
         texts, words = self.corpus.take(rows), self.tokenizer.size
-        classes = [1] if self.outputs == 1 else range(self.outputs)
-        fitted = [ngrams.fit(texts, self.y[rows] == k, words) for k in classes]
+        ones = [1] if self.outputs == 1 else range(self.outputs)
+        fitted = [ngrams.fit(texts, self.y[rows] == k, words) for k in ones]
         self._count(_GRAMS_READ * len(rows))
         found = Grams(np.concatenate(fitted[0].keys), np.stack([model.weights for model in fitted], 1), words)
         return FittedGrams(found, np.array([model.bias for model in fitted]), self.corpus)

@@ -76,9 +76,7 @@ class Bag:
 def held(reviews: Sequences) -> tuple[np.ndarray, np.ndarray]:
     """Which review holds which word: two arrays, each word of a review once."""
     ids = reviews.ids.astype(np.int64)
-    pairs = np.unique(
-        np.repeat(np.arange(len(reviews)), np.diff(reviews.offsets)) * (ids.max(initial=0) + 1) + ids
-    )
+    pairs = np.unique(reviews.text * (ids.max(initial=0) + 1) + ids)
     review, word = np.divmod(pairs, ids.max(initial=0) + 1)
     return review, word
 

@@ -71,17 +71,10 @@ class Sentiment(Task):
         Raises:
             DataError: fewer than two different labels, or no word at all.
         """
-        labels = ordered(targets)
-        if len(labels) < 2:
-            raise DataError(
-                f"Every example has the same label, {list(labels)}; a classifier needs at least two. "
-                "Check that the label column is the right one."
-            )
+        labels = classes(targets)
         vocabulary = Vocabulary.build(inputs, num_words=num_words)
         if not vocabulary.words:
-            raise DataError(
-                "The training texts hold no words at all. Check that the text column is the right one."
-            )
+            raise no_words()
         output = Dense(1, "sigmoid") if len(labels) == 2 else Dense(len(labels), "softmax")
         layers = (Embedding(vocabulary.size, embedding), SimpleRNN(units), output)
         return cls(labels, Tokenizer(vocabulary), Network(layers, (maxlen,)))
@@ -170,10 +163,10 @@ class Sentiment(Task):
         if not self.step:
             return super().scores(run, sequences)
         rows = Sequences.of(sequences)
-        order = np.argsort(-np.diff(rows.offsets), kind="stable")
+        order = np.argsort(-rows.lengths, kind="stable")
         if (np.diff(order) != 1).any():
             rows = rows.take(order)
-        tokens, z = np.diff(rows.offsets), np.empty((len(rows), self.rows.sums))
+        tokens, z = rows.lengths, np.empty((len(rows), self.rows.sums))
         edges = [0, *(np.flatnonzero(np.diff(tokens // 512)) + 1).tolist(), len(rows)]
         for low, high in pairwise(edges):  # of like lengths: little room
             some = rows[low:high]
@@ -181,7 +174,7 @@ class Sentiment(Task):
             root = np.sqrt(np.maximum(tokens[low:high], 1))
             z[order[low:high]] = run(read.x, read.lengths) + read.weights / root[:, None]
         if self.grams is not None:
-            z[order] += self.grams.sums(rows.ids, rows.offsets)
+            z[order] += self.grams.sums(rows)
         z = z / self.temperature
         return self.probabilities(sigmoid(z) if z.shape[1] == 1 else np.exp(z - z.max(1, keepdims=True)))
 
@@ -278,14 +271,25 @@ class Sentiment(Task):
         return cls(labels, MarkTokenizer.from_dict(settings.get("tokenizer", {})), network, step, temperature)
 
 
-def ordered(labels: Iterable[str]) -> tuple[str, ...]:
+def classes(labels: Iterable[str]) -> tuple[str, ...]:
     """Different labels in order: known scales from bad to good, so that the last label's probability is the one to
     follow while reading; others by the alphabet, before them.
+
+    Raises:
+        DataError: fewer than two.
     """
     scale = ["neg", "negative", "neutral", "pos", "positive"]
-    return tuple(
-        sorted(
-            set(labels),
-            key=lambda label: (scale.index(label.lower()) if label.lower() in scale else -1, label),
-        )
+    found = sorted(
+        set(labels), key=lambda label: (scale.index(label.lower()) if label.lower() in scale else -1, label)
     )
+    if len(found) < 2:
+        raise DataError(
+            f"Every example has the same label, {found}; a classifier needs at least two. "
+            "Check that the label column is the right one."
+        )
+    return tuple(found)
+
+
+def no_words() -> DataError:
+    """What to raise where training texts hold no word."""
+    return DataError("The training texts hold no words at all. Check that the text column is the right one.")
