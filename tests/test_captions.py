@@ -3,6 +3,8 @@
 import hashlib
 import math
 import os
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,3 +98,20 @@ def test_what_does_not_fit_is_refused(figure):
 def test_cider_wants_a_caption_for_each_picture():
     with pytest.raises(UsageError, match="There are 2 captions for 1 pictures; give one for each"):
         captions.Cider([[["a"]]]).each([["a"], ["b"]])
+
+
+def test_meteor_is_its_authors_and_none_where_their_program_is_missing(monkeypatch):
+    said = ["a", "dog", "running", "on", "grass"], ["two", "children", "play"]
+    references = [[["a", "brown", "dog", "runs"], ["a", "dog", "on", "the", "grass"]], [["two", "kids", "play"]]]
+    with monkeypatch.context() as patch:
+        patch.setattr(captions.shutil, "which", lambda name: None)
+        assert captions.meteor(said, references) is None
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pycocoevalcap.meteor.meteor", None)
+        assert captions.meteor(said, references) is None
+    pytest.importorskip("pycocoevalcap", reason="pycocoevalcap is not installed (extra 'meteor')")
+    if not shutil.which("java"):
+        pytest.skip("there is no Java")
+    exact = [[words] for words in said]
+    assert captions.meteor(said, exact) == pytest.approx(1, abs=0.01)
+    assert 0.2 < captions.meteor(said, references) < 0.9  # "kids" is known as "children", "runs" as "running"

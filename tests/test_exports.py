@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -102,3 +105,40 @@ def test_other_networks_are_refused(tmp_path):
         UsageError, match="with the layers Embedding, SimpleRNN, Dense, Dense cannot be exported"
     ):
         room.build(bundle)
+
+
+def test_an_image_network_of_timm_becomes_an_encoder(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
+    from unrolled.encoder import Encoder
+    from unrolled.exports import encoder
+
+    class Maps(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = torch.nn.Conv2d(3, 4, 3, 2), torch.nn.Conv2d(4, 8, 3, 2)
+
+        def forward(self, x):
+            first = torch.relu(self.first(x))
+            return [first, self.last(first)]
+
+    torch.manual_seed(0)
+    network = Maps().eval()
+    mean, deviation = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+    timm = SimpleNamespace(
+        create_model=lambda name, **told: {"maps": network}[name],
+        data=SimpleNamespace(
+            resolve_data_config=lambda told, model: {"mean": mean, "std": deviation, "input_size": (3, 40, 32)}
+        ),
+    )
+    monkeypatch.setitem(sys.modules, "timm", timm)
+    assert cli.run(["export", "timm:maps", "encoder", "-o", str(tmp_path / "maps.onnx")]) == 0
+    made = Encoder(tmp_path / "maps.onnx", cache=False)
+    assert (made.size, made.channels) == ((32, 40), 8)
+    picture = np.random.default_rng(1).integers(0, 256, (40, 32, 3)).astype(np.uint8)
+    x = torch.from_numpy((picture / 255 - mean) / deviation).float().permute(2, 0, 1)[None]
+    with torch.no_grad():
+        wanted = network(x)[-1][0].reshape(8, -1).T.numpy()
+    np.testing.assert_allclose(made.encode(picture), wanted, atol=2e-3)
+    for name in ("timm:nothing", "maps"):
+        with pytest.raises(UsageError, match="timm"):
+            encoder.Encoder().open(name)

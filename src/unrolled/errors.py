@@ -60,7 +60,7 @@ class MissingExtraError(UsageError, ImportError):
     """An optional package is missing; `extra` is the name of the group that brings it."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        pinned = " -c constraints.txt" if extra == "train" else ""
+        pinned = " -c constraints.txt" if extra in ("train", "timm") else ""
         super().__init__(
             f"{purpose} needs the package '{package}', which is not installed. "
             f'Install it with: pip install "unrolled[{extra}]"{pinned}'

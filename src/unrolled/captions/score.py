@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -16,11 +17,18 @@ from . import Caption, Captioner, Described
 BATCH = 64
 
 
-def figures(captions: Sequence[Words], references: Sequence[Sequence[Words]]) -> dict[str, float]:
-    """`bleu1` to `bleu4`, `rouge_l`, `cider` and `distinct` (share of captions that differ), all x 100; and `n`."""
+def figures(
+    captions: Sequence[Words], references: Sequence[Sequence[Words]], *, meteor: bool = False
+) -> dict[str, float]:
+    """`bleu1` to `bleu4`, `rouge_l`, `cider` and `distinct` (share of captions that differ), all x 100; and `n`.
+
+    `meteor` is among them where it is wanted and its program is there: it takes seconds.
+    """
     bleu = metrics.bleu(captions, references)
     found = {f"bleu{n}": value for n, value in enumerate(bleu, start=1)}
     found |= {"rouge_l": metrics.rouge_l(captions, references), "cider": metrics.cider(captions, references)}
+    if meteor and (value := metrics.meteor(captions, references)) is not None:
+        found["meteor"] = value
     found["distinct"] = len({tuple(words) for words in captions}) / len(captions)
     return {name: 100 * value for name, value in found.items()} | {"n": len(captions)}
 
@@ -41,22 +49,23 @@ class Scores:
     each: np.ndarray
     skipped: list[str]
 
-    @property
+    @cached_property
     def model(self) -> dict[str, float]:
         """The model's figures."""
-        return figures([one.words for one in self.captions], self.described.said)
+        return figures([one.words for one in self.captions], self.described.said, meteor=True)
 
-    @property
+    @cached_property
     def constant(self) -> dict[str, float]:
         """The caption that the model gives most often, given for every picture."""
         words, _ = Counter(one.words for one in self.captions).most_common(1)[0]
-        return figures([words] * len(self.captions), self.described.said)
+        return figures([words] * len(self.captions), self.described.said, meteor=True)
 
-    @property
+    @cached_property
     def human(self) -> dict[str, float]:
         """The first caption of each picture against its others; empty where no picture has others."""
         pairs = [(said[0], said[1:]) for said in self.described.said if len(said) > 1]
-        return figures([one for one, _ in pairs], [rest for _, rest in pairs]) if pairs else {}
+        said, others = [one for one, _ in pairs], [rest for _, rest in pairs]
+        return figures(said, others, meteor=True) if pairs else {}
 
 
 def evaluate(

@@ -9,7 +9,7 @@ import typer
 
 from .. import shelf
 from ..errors import UsageError
-from . import examples, open_model, say
+from . import examples, say
 
 
 def add(app: typer.Typer) -> None:
@@ -17,15 +17,16 @@ def add(app: typer.Typer) -> None:
     lines = (
         "unrolled export reviews-small onnx -o reviews.onnx",
         "unrolled export runs/mine onnx -o mine.onnx",
+        "unrolled export timm:mobilenetv3_small_100 encoder -o encoder.onnx",
     )
     app.command(epilog=examples(*lines))(export)
 
 
 def export(
     model: Annotated[
-        str, typer.Argument(metavar="RUN", help="A model's name or its folder.", show_default=False)
+        str, typer.Argument(metavar="RUN", help="A model's name or folder; timm:NAME.", show_default=False)
     ],
-    kind: Annotated[str, typer.Argument(metavar="FORMAT", help="For example onnx.", show_default=False)],
+    kind: Annotated[str, typer.Argument(metavar="FORMAT", help="onnx; encoder of timm.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", show_default=False)],
 ) -> None:
     """Write a model in another format, after that format's runtime has answered as we do."""
@@ -36,6 +37,8 @@ def export(
         raise UsageError(
             f"{output} does not end in {format_.ending}, the ending of {kind} files. Give it that ending."
         )
-    worst = format_().write(open_model(model), output)
-    say(f"largest difference of a probability: {worst:.1e}")
+    made = format_()
+    source = made.open(model)
+    say(f"model: {model}")
+    say(f"largest difference of a {format_.compares}: {made.write(source, output):.1e}")
     print(output)

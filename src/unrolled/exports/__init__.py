@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..bundle import Bundle
 
@@ -15,11 +15,17 @@ class Export(ABC):
     ending: ClassVar[str]
     """Of the file's name."""
     tolerance: ClassVar[float]
-    """The largest difference of a probability that is let pass."""
+    """The largest difference that is let pass."""
+    compares: ClassVar[str] = "probability"
+    """What the difference is of."""
+
+    def open(self, name: str) -> Any:
+        """What is to be written: by default the bundle called `name`."""
+        return Bundle.load(name)
 
     @abstractmethod
-    def write(self, bundle: Bundle, path: Path) -> float:
-        """Write `bundle` to `path`, whole or not at all; returns the largest difference found.
+    def write(self, source: Any, path: Path) -> float:
+        """Write what `open` gave to `path`, whole or not at all; returns the largest difference found.
 
         Raises:
             UsageError: a model that this format cannot hold.

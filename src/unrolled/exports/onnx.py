@@ -33,9 +33,9 @@ class Onnx(Export):
     ending = ".onnx"
     tolerance = 1e-4
 
-    def write(self, bundle: Bundle, path: Path) -> float:
-        content = build(bundle)
-        worst = difference(bundle, content, sample(bundle))
+    def write(self, source: Bundle, path: Path) -> float:
+        content = build(source)
+        worst = difference(source, content, sample(source))
         if not worst <= self.tolerance:
             raise EngineError(
                 f"ONNX Runtime answers otherwise by up to {worst:.2g}, more than {self.tolerance:g}; nothing was "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 
@@ -128,6 +129,28 @@ class Cider:
                 shared = sum(min(x, theirs[n].get(g, 0.0)) * theirs[n].get(g, 0.0) for g, x in mine[n].items())
                 total += near * shared / (norms[n] * their_norms[n] or 1.0)
         return 10 * total / 4 / len(references)
+
+
+def meteor(captions: Sequence[Words], references: Sequence[Sequence[Words]]) -> float | None:
+    """METEOR 1.5 of a whole set (Denkowski and Lavie 2014), by its authors' program.
+
+    That is Java, with tables of synonyms: None where there is no Java, or no package pycocoevalcap, which holds it.
+
+    Raises:
+        UsageError: see `bleu`.
+    """
+    _check(captions, references)
+    try:
+        from pycocoevalcap.meteor.meteor import Meteor
+    except ModuleNotFoundError:
+        return None
+    if shutil.which("java") is None:
+        return None
+    program = Meteor()
+    told = {i: [" ".join(words)] for i, words in enumerate(captions)}
+    score, _ = program.compute_score({i: [" ".join(ref) for ref in refs] for i, refs in enumerate(references)}, told)
+    program.meteor_p.communicate()
+    return float(score)
 
 
 def _check(captions: Sequence[object], references: Sequence[Sequence[Words]]) -> None:
