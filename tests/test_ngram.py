@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from unrolled.ngram import NGram
+from unrolled.ngram import FADING, NGram, recent
 
 V, ORDER = 5, 3
 
@@ -17,7 +17,7 @@ def text(rng, length):
 
 
 class ByHand:
-    """Kneser-Ney with dictionaries, one count at a time."""
+    """Modified Kneser-Ney with dictionaries, one count at a time."""
 
     def __init__(self, size, order):
         self.size, self.order = size, order
@@ -35,9 +35,10 @@ class ByHand:
     def discounts(self):
         found = []
         for level in self.counts:
-            sizes = Counter(c for history in level.values() for c in history.values())
-            rare = sizes[1] + 2 * sizes[2]
-            found.append(np.clip(sizes[1] / rare, 0.1, 0.95) if rare else 0.75)
+            n = Counter(c for history in level.values() for c in history.values())
+            y = n[1] / max(n[1] + 2 * n[2], 1)
+            ideal = {i: i - (i + 1) * y * n[i + 1] / n[i] if n[i] else 0.75 for i in (1, 2, 3)}
+            found.append([0, *(min(max(d, 0.1), i - 0.05) for i, d in ideal.items())])
         return found
 
     def p(self, tokens, i, discounts):
@@ -47,7 +48,8 @@ class ByHand:
             if not seen:
                 break
             total, d = sum(seen.values()), discounts[n - 1]
-            p = max(seen[tokens[i]] - d, 0) / total + d * len(seen) / total * p
+            kept = seen[tokens[i]] - d[min(seen[tokens[i]], 3)]
+            p = kept / total + sum(d[min(c, 3)] for c in seen.values()) / total * p
         return p
 
 
@@ -63,7 +65,7 @@ def test_it_is_the_formula(rng, adaptive):
         if adaptive:
             hand.add(test, i)
     model = NGram(np.array(training), V, ORDER)
-    np.testing.assert_allclose([level.discount for level in model.levels], discounts)
+    np.testing.assert_allclose([level.discounts for level in model.levels], discounts)
     np.testing.assert_allclose(model.score(np.array(test), adaptive=adaptive), expected, rtol=1e-12)
 
 
@@ -92,3 +94,16 @@ def test_hardly_any_text_still_gives_probabilities(length):
     assert model.next([0, 0]).sum() == pytest.approx(1)
     assert model.score(np.array([0, 1, 2])).shape == (3,)
     assert model.score(np.zeros(0, np.int64)).shape == (0,)
+
+
+def test_the_cache_expects_what_stood_lately():
+    tokens = np.array([3, 1, 3, 2, 3, 1])
+    weights = FADING ** np.arange(1, 6)
+    p = recent(tokens, 0)
+    assert p[0] == 0
+    assert p[4] == pytest.approx((weights[1] + weights[3]) / weights[:4].sum())
+    assert p[5] == pytest.approx(weights[3] / weights.sum())
+    after = recent(tokens, 1)  # 3 was followed by 1, then by 2
+    assert after[3] == 0
+    assert after[5] == pytest.approx(weights[3] / (weights[1] + weights[3]))
+    assert len(recent(tokens[:0], 1)) == 0

@@ -1,14 +1,17 @@
 """Counting: the probability of the next symbol from how often it followed the last few, without a network.
 
-Interpolated Kneser-Ney smoothing (Kneser and Ney, "Improved backing-off for m-gram language modeling", 1995, in the
-interpolated form of Chen and Goodman, "An empirical study of smoothing techniques for language modeling", 1999):
+Modified Kneser-Ney smoothing (Chen and Goodman, "An empirical study of smoothing techniques for language modeling",
+1999, after Kneser and Ney, 1995):
 
-    p_n(w | h) = max(c(h w) - D_n, 0) / c(h) + D_n t(h) / c(h) p_(n-1)(w | h without its first symbol)
+    p_n(w | h) = (c(h w) - D(c(h w))) / c(h) + m(h) / c(h) p_(n-1)(w | h without its first symbol)
 
-with t(h) the number of different symbols seen after h, p_0 = 1 / V, and D_n = n_1 / (n_1 + 2 n_2). At the highest
-order c counts occurrences; below it, how many different symbols an n-gram was seen behind.
+with m(h) the sum of D(c(h w)) over all w, p_0 = 1 / V, D(0) = 0, and for each order D(1), D(2) and D(3 and more)
+from how many n-grams were counted once, twice, three and four times. At the highest order c counts occurrences; below
+it, how many different symbols an n-gram was seen behind.
 
-Adaptive scoring adds the text already read to the counts, so that a text repeating itself is expected to: the cache.
+Adaptive scoring adds the text already read to the counts, and `recent` is a cache: what stood in the last few
+hundred symbols is expected again (Kuhn and De Mori, "A cache-based natural language model for speech
+recognition", 1990).
 All n-grams get exact numbers by sorting, so both kinds of scoring are a few array operations on the whole text.
 """
 
@@ -21,6 +24,8 @@ from typing import NamedTuple
 import numpy as np
 
 Array = np.ndarray
+FADING = 0.998
+"""Of the cache: half of a symbol's weight is left after 350 others."""
 
 
 class _Level(NamedTuple):
@@ -28,15 +33,19 @@ class _Level(NamedTuple):
 
     keys (K,): ascending; the number of an n-gram's first n - 1 symbols, times V, plus its last symbol.
     counts (K,): c(h w).
-    totals, kinds: c(h) and t(h), by the number of h among the n-grams one shorter.
-    discount: D_n.
+    totals, taken: c(h) and m(h), by the number of h among the n-grams one shorter.
+    discounts (4,): D of 0, 1, 2, and 3 and more.
     """
 
     keys: Array
     counts: Array
     totals: Array
-    kinds: Array
-    discount: float
+    taken: Array
+    discounts: Array
+
+    def discount(self, counts: Array) -> Array:
+        """D of each count."""
+        return self.discounts[np.minimum(counts, 3)]
 
 
 class NGram:
@@ -65,14 +74,14 @@ class NGram:
             )
             keys.append(found)
             numbers.append(ending)
-        levels, kinds_before = [], 1
+        levels, size = [], 1
         for found, ending, above in zip(keys, numbers[1:], [*numbers[2:], None], strict=True):
             counts = np.bincount(ending[_counted(ending, above)], minlength=len(found))
-            context = found // self.size
-            totals = np.bincount(context, counts, kinds_before).astype(np.int64)
-            kinds = np.bincount(context, minlength=kinds_before)
-            levels.append(_Level(found, counts, totals, kinds, _discount(counts)))
-            kinds_before = len(found)
+            context, discounts = found // self.size, _discounts(counts)
+            totals = np.bincount(context, counts, size).astype(np.int64)
+            taken = np.bincount(context, discounts[np.minimum(counts, 3)], size)
+            levels.append(_Level(found, counts, totals, taken, discounts))
+            size = len(found)
         return levels
 
     def next(self, context: Sequence[int] | Array) -> Array:
@@ -84,9 +93,9 @@ class NGram:
             if h is None or not level.totals[h]:
                 break
             begin, end = np.searchsorted(level.keys, (h * self.size, (h + 1) * self.size))
-            p *= level.discount * level.kinds[h] / level.totals[h]
-            followers = level.keys[begin:end] - h * self.size
-            p[followers] += (level.counts[begin:end] - level.discount) / level.totals[h]
+            p *= level.taken[h] / level.totals[h]
+            followers, counts = level.keys[begin:end] - h * self.size, level.counts[begin:end]
+            p[followers] += (counts - level.discount(counts)) / level.totals[h]
         return p
 
     def score(self, tokens: Array, *, adaptive: bool = False) -> Array:
@@ -101,16 +110,15 @@ class NGram:
         for level, ending, above, longer in zip(
             self.levels, numbers, [*numbers[1:], None], [*known, 0], strict=True
         ):
-            pair, total, kinds = (
+            pair, total, taken = (
                 _at(counts, place)
-                for counts, place in ((level.counts, ending), (level.totals, context), (level.kinds, context))
+                for counts, place in ((level.counts, ending), (level.totals, context), (level.taken, context))
             )
             if adaptive:
-                flags = _counted(ending, above, known=longer)
-                fresh = flags & (pair == 0) & _first(ending, flags)
-                pair = pair + _before(ending, flags)
-                total, kinds = total + _before(context, flags), kinds + _before(context, fresh)
-            mixed = np.maximum(pair - level.discount, 0) + level.discount * kinds * p
+                flags = _counted(ending, above, known=longer).astype(np.int64)
+                pair, total = pair + _before(ending, flags), total + _before(context, flags)
+                taken = taken + _before(context, flags * (level.discount(pair + 1) - level.discount(pair)))
+            mixed = pair - level.discount(pair) + taken * p
             p = np.where((total > 0) & (ending >= 0), mixed / np.maximum(total, 1), p)
             context = _shifted(ending)
         return p
@@ -139,6 +147,27 @@ class NGram:
             if number == len(level.keys) or level.keys[number] != key:
                 return None
         return number
+
+
+def recent(tokens: Array, before: int) -> Array:
+    """Probability (N,) of each token by what followed the same `before` symbols lately, 0 where nothing did.
+
+    What stands k symbols back counts FADING^k.
+    """
+    p = np.zeros(len(tokens))
+    ids: list[int] = np.asarray(tokens).tolist()
+    weights: dict[tuple[int, ...], tuple[int, float]] = {}
+
+    def weight(gram: tuple[int, ...], now: int) -> float:
+        then, held = weights.get(gram, (now, 0.0))
+        return held * FADING ** (now - then)
+
+    for now in range(before, len(ids)):
+        gram = tuple(ids[now - before : now + 1])
+        seen, whole = weight(gram, now), weight(gram[:-1], now)
+        p[now] = seen / whole if whole else 0.0
+        weights[gram], weights[gram[:-1]] = (now, seen + 1), (now, whole + 1)
+    return p
 
 
 def _shifted(numbers: Array) -> Array:
@@ -173,17 +202,19 @@ def _first(numbers: Array, flags: Array) -> Array:
     return found
 
 
-def _before(groups: Array, flags: Array) -> Array:
-    """How many flagged places of the same group stand before each place."""
+def _before(groups: Array, amounts: Array) -> Array:
+    """The sum of the amounts that stand before each place in the same group."""
     order = np.argsort(groups, kind="stable")
-    exclusive = np.cumsum(flags[order]) - flags[order]
+    exclusive = np.cumsum(amounts[order]) - amounts[order]
     begins = np.concatenate([[True], np.diff(groups[order]) != 0])[: len(order)]
-    found = np.empty(len(groups), np.int64)
+    found = np.empty_like(exclusive)
     found[order] = exclusive - exclusive[begins][np.cumsum(begins) - 1]
     return found
 
 
-def _discount(counts: Array) -> float:
-    """D = n_1 / (n_1 + 2 n_2), of n-grams counted once and twice."""
-    once, twice = (np.count_nonzero(counts == n) for n in (1, 2))
-    return float(np.clip(once / (once + 2 * twice), 0.1, 0.95)) if once + twice else 0.75
+def _discounts(counts: Array) -> Array:
+    """D(0) to D(3): with Y = n_1 / (n_1 + 2 n_2), D(i) = i - (i + 1) Y n_(i+1) / n_i, kept between 0.1 and i - 0.05."""
+    n = [np.count_nonzero(counts == i) for i in range(5)]
+    y = n[1] / max(n[1] + 2 * n[2], 1)
+    found = [i - (i + 1) * y * n[i + 1] / n[i] if n[i] else 0.75 for i in (1, 2, 3)]
+    return np.array([0.0, *(np.clip(d, 0.1, i - 0.05) for i, d in enumerate(found, start=1))])

@@ -28,7 +28,7 @@ class Plan(Options):
     heads: int = option(4, "Of attention; 0: pooled features alone.", least=0)
     least: int = option(5, "How often a word must occur in the captions.", least=1)
     max_length: int = option(18, "Words of a sentence at most.", least=1)
-    full: bool = option(False, "Products in float32; else in bfloat16, which newer processors do faster.")
+    full: bool = option(False, "Products in float32 also where the processor does them in bfloat16.")
     seed: int = option(0, "Of first weights, order and draws.", least=0)
 
     def decoder(self) -> dict[str, object]:

@@ -25,7 +25,7 @@ Array = np.ndarray
 Source = "str | os.PathLike[str] | Sequence[str]"
 Watch = Callable[["Progress", RunConfig, int], None]
 """Takes how far training is, its settings, and the symbols of one update."""
-ORDER = {"char": 6, "byte": 6, "word": 5}
+ORDER = {"char": 8, "byte": 8, "word": 5}
 """Symbols of the longest n-grams that are counted."""
 SMALLEST = 5_000
 """Symbols of a text from which a network learns anything; fewer are counted only."""

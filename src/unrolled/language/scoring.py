@@ -10,12 +10,17 @@ from importlib.util import find_spec
 import numpy as np
 
 from .. import bundle as bundles
+from ..ngram import recent
 from ..tasks.language import Language
 from .reading import Reading
 
 Array = np.ndarray
 FOLLOWING = 0.002
 """How quickly the shares of an adaptive mixture follow what has predicted best."""
+CACHES = {"word": (0, 1)}
+"""Symbols that the caches beside adaptive counting look back on; characters say too little about each other."""
+CACHED = 0.1
+"""The share that each of them begins with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,18 +81,29 @@ def scores(
         logs = Reading(bundle).score_windows(tokens, window)
         return [Score(f"network, windows of {window}", False, logs, characters)]
     counting = np.log(task.counts.score(tokens, adaptive=adaptive)[1:])
+    caches = _caches(tokens, task.symbols.level) if adaptive else []
+
+    def together(parts: Sequence[Array], shares: Sequence[float]) -> Array:
+        if not adaptive:
+            return mixed(parts, shares)
+        rest = 1 - CACHED * len(caches)
+        return followed((*parts, *caches), (*(rest * share for share in shares), *[CACHED] * len(caches)))
+
+    counted = together([counting], [1.0])
     if task.counted:
-        return [Score("counting", adaptive, counting, characters)]
+        return [Score("counting", adaptive, counted, characters)]
     learns = adaptive and find_spec("torch") is not None
     network = _moving(bundle, tokens) if learns else Reading(bundle).score(tokens)
-    if adaptive:
-        both = followed((network, counting), (task.share, 1 - task.share))
-    else:
-        both = mixed((network, counting), (task.share, 1 - task.share))
-    found = {"network": network, "counting": counting, "network and counting": both}
+    both = together([network, counting], [task.share, 1 - task.share])
+    found = {"network": network, "counting": counted, "network and counting": both}
     if adaptive and not learns:
         del found["network"]  # it has not adapted, and such figures stand apart
     return [Score(name, adaptive, logs, characters) for name, logs in found.items()]
+
+
+def _caches(tokens: Array, level: str) -> list[Array]:
+    with np.errstate(divide="ignore"):
+        return [np.log(recent(tokens, before)[1:]) for before in CACHES.get(level, ())]
 
 
 def _moving(bundle: bundles.Bundle, tokens: Array) -> Array:
