@@ -81,7 +81,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
 def test_the_wheel_brings_four_packages_and_no_torch(wheel: Path) -> None:
     always, extras = requirements(wheel)
     assert always == {"numpy", "safetensors", "typer", "rich", "tomli"}
-    assert {"torch", "scikit-learn", "matplotlib", "pyarrow", "onnxruntime", "fastapi"} <= extras
+    assert {"torch", "scikit-learn", "matplotlib", "pyarrow", "openpyxl", "onnxruntime", "fastapi"} <= extras
 
 
 def test_an_empty_environment_answers_offline(wheel: Path, tmp_path: Path) -> None:

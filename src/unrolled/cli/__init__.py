@@ -30,7 +30,7 @@ DEFAULT_MODEL = "general"
 """That answers; it may say neutral."""
 REVIEWS_MODEL = "reviews-small"
 """That is measured: labelled texts have mostly two classes."""
-INPUT = "A table (CSV, TSV, JSONL, Parquet), a folder of texts per label, - (stdin), or a dataset's name."
+INPUT = "A table (CSV, TSV, JSONL, Parquet, .xlsx), a folder of texts per label, - (stdin), or a dataset's name."
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of words.")]
 PLAIN: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False, "pretty_exceptions_enable": False}
 

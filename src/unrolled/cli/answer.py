@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..data import Row
 
 NO_TEXT = re.compile("[\0\ufffd\ud800-\udfff]")
-TABLE = "A table (CSV, TSV, JSONL, Parquet, or a text a line), or - (stdin)."
+TABLE = "A table (CSV, TSV, JSONL, Parquet, .xlsx, or a text a line), or - (stdin)."
 
 
 @dataclass(frozen=True)

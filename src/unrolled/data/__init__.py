@@ -1,7 +1,7 @@
 """From raw things to arrays: text, tables, downloads. This page holds what the files of the room share.
 
 `open_rows` reads a table row by row in constant memory, whatever its kind; each kind is one file beside this
-one: `delimited` (CSV, TSV), `jsonlines`, `parquet`, `plain` (a text a line, or a folder of texts).
+one: `delimited` (CSV, TSV), `jsonlines`, `parquet`, `xlsx`, `plain` (a text a line, or a folder of texts).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ KINDS = {
     "delimited": (".csv", ".tsv", ".tab"),
     "jsonlines": (".jsonl", ".ndjson", ".json"),
     "parquet": (".parquet", ".pq"),
+    "xlsx": (".xlsx",),
     "plain": (".txt", ".text"),
 }
 
@@ -277,14 +278,13 @@ def _utf8_or_cp1252(chunks: Iterator[bytes]) -> str:
 def open_rows(
     path: str | Path, *, encoding: str | None = None, delimiter: str | None = None, kind: str | None = None
 ) -> Rows:
-    """The rows of a table: CSV, TSV, JSON lines, Parquet, a text a line (.txt), a folder of texts, "-" for stdin.
+    """The rows of a table: CSV, TSV, JSON lines, Parquet, Excel, a text a line, a folder of texts, "-" for stdin.
 
     Args:
         path: the table.
         encoding: how its bytes are to be read; by default found out.
         delimiter: what stands between fields; by default found out.
-        kind: "delimited", "jsonlines", "parquet" or "plain"; by default by the file's name, and where that says
-            nothing by its first character.
+        kind: one of `KINDS`; by default by the file's name, and where that says nothing by its first character.
 
     Raises:
         DataError: there is no such file, or it is no such table.
@@ -297,8 +297,8 @@ def open_rows(
         kind = kind or _kind_of(source)
         if delimiter is not None and kind != "delimited":
             raise UsageError(f"A delimiter stands in CSV and TSV tables; {source.name} is read as {kind}.")
-        if encoding is not None and kind == "parquet":
-            raise UsageError(f"{source.name} is a Parquet file, which has no encoding to choose.")
+        if encoding is not None and kind in ("parquet", "xlsx"):
+            raise UsageError(f"{source.name} is read as {kind}, which has no encoding to choose.")
         options = [delimiter] if kind == "delimited" else []
         return shelf.find("data", kind, Rows)(source, *options)
     except BaseException:
