@@ -147,7 +147,7 @@ def test_a_net_of_steps_learns_order_that_no_bag_of_words_knows() -> None:
     steps.linear_start(net, reading, np.arange(300), labels)
     heard: list[float] = []
     steps.fit(
-        net, reading, labels.astype(np.float32), np.arange(300), epochs=60, rate=0.02,
+        net, reading, labels.astype(np.float32), np.arange(300), steps.Course(60, 0.02),
         report=lambda done, total, loss: heard.append(loss),
     )  # fmt: skip
     right = (net.logits(reading, np.arange(300, 400)) > 0) == labels[300:]

@@ -19,7 +19,7 @@ pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
 
 from unrolled import recipe
 from unrolled.cli.texts import mapped
-from unrolled.distil import own, workshop
+from unrolled.distil import own, steps, workshop
 from unrolled.distil.begin import begin, begin_shape, words_of
 from unrolled.distil.corpus import Corpus, frequent_pairs
 from unrolled.distil.steps import Reading, Shape, Steps
@@ -82,6 +82,10 @@ def test_a_net_that_begins_at_a_model_answers_as_the_model_does():
     begin(net, base, ["neg", "pos"])
     p = 1 / (1 + np.exp(-net.logits(Reading(corpus, shape), np.arange(2))))
     np.testing.assert_allclose(p, base.probabilities(said)[:, 1], atol=2e-3)
+    few = Steps(replace(shape, pairs=frequent_pairs(corpus, 50, tokenizer.size)))  # all that these texts ask for
+    begin(few, base, ["neg", "pos"])
+    z = few.logits(Reading(corpus, few.shape), np.arange(2))
+    np.testing.assert_allclose(1 / (1 + np.exp(-z)), p, atol=1e-6)
     three = Steps(replace(shape, outputs=3))
     begin(three, base, ["negative", "neutral", "positive"])
     z = three.logits(Reading(corpus, shape), np.arange(2))
@@ -138,24 +142,28 @@ def test_groups_are_held_out_whole():
 
 
 def test_a_stopped_run_goes_on_after_what_is_finished(tmp_path, monkeypatch):
-    examples, said = texts(80), []
-    make, heard = workshop.Workshop.net, []
+    """Stopped after an epoch of the second fold of the second candidate: nothing that was done is done again."""
+    examples, said, heard, epochs = texts(80), [], [], []
+    keep = steps._keep
 
-    def stop(self, rows, *, begun):
-        raise KeyboardInterrupt
+    def counted(path, *state):
+        keep(path, *state)
+        epochs.append(path.name)
+        if len(epochs) == 4:
+            raise KeyboardInterrupt
 
     plan = own.Plan(epochs=3)
     monkeypatch.setattr(own.Plan, "own", classmethod(lambda cls, examples: plan))
-    monkeypatch.setattr(workshop.Workshop, "net", stop)
+    monkeypatch.setattr(steps, "_keep", counted)
     with pytest.raises(KeyboardInterrupt):
         recipe.own(examples, "own", tmp_path / "run", say=said.append)
-    monkeypatch.setattr(workshop.Workshop, "net", make)
     fit = own.Workshop.grams
     monkeypatch.setattr(own.Workshop, "grams", lambda self, rows: heard.append(1) or fit(self, rows))
     with pytest.raises(UsageError, match="holds a run already. Continue it with --resume"):
         recipe.own(examples, "own", tmp_path / "run", say=said.append)
     again = recipe.own(examples, "own", tmp_path / "run", say=said.append, resume=True)
     assert len(heard) <= 1  # the five of the folds are not fitted again
+    assert len(epochs) == 3 * 6
     whole = recipe.own(examples, "own", tmp_path / "other", say=said.append)
     np.testing.assert_array_equal(again.probabilities, whole.probabilities)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [

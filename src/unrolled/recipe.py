@@ -101,10 +101,10 @@ def own(
     Args:
         examples: texts with labels; their groups, if any, are kept together.
         preset: "own" chooses for these texts; "fast" begins at nothing and trains a larger net.
-        folder: where model, page and, on the way, answers of finished candidates are written.
+        folder: where model, page and, on the way, what is done of each candidate are written.
         unlabelled: more texts of the kind.
         seed: of folds, first weights and order.
-        resume: go on after the candidates that are finished.
+        resume: go on after the epochs that are finished.
         say: called with a line for each candidate.
         report: called with the work done and the whole.
 
@@ -118,7 +118,7 @@ def own(
 
     if preset not in ("own", "fast"):
         raise UsageError(f"There is no preset '{preset}'. Known: own, fast.")
-    if (folder / "task.json").exists() or (any(folder.glob("tried-*.npz")) and not resume):
+    if (folder / "task.json").exists() or (any(folder.glob("tried-*")) and not resume):
         raise UsageError(f"{folder} holds a run already. Continue it with --resume, or give another folder.")
     _labels(examples)
     folder.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ def own(
     found.bundle.card = _own_card(found, len(examples))
     found.bundle.name = folder.name
     found.bundle.save(folder)
-    for path in folder.glob("tried-*.npz"):
+    for path in folder.glob("tried-*"):
         path.unlink()
     return found
 

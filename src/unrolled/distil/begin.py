@@ -55,7 +55,7 @@ def _pairs(task: Sentiment, words: int) -> Numbers:
 def begin(net: Steps, base: Bundle, labels: Sequence[str]) -> None:
     """Copy rows, LSTM and, where labels have the same names, the answers of a model into `net`.
 
-    Other words begin as the model's unknown word, other pairs at nothing.
+    Other words begin as the model's unknown word, other pairs at nothing; pairs that `net` does not list are left out.
     """
     task, words = sentiment(base), net.shape.words
     a, before = task.arrays, task.tokenizer.size
@@ -65,7 +65,8 @@ def begin(net: Steps, base: Bundle, labels: Sequence[str]) -> None:
     net.rows[:] = 0
     net.rows[:words] = old[UNKNOWN_ID]
     net.rows[:before] = old[:before]
-    net.rows[words + torch.from_numpy(find(_pairs(task, words), net.shape.pairs))] = old[before:]
+    place = torch.from_numpy(find(_pairs(task, words), net.shape.pairs))
+    net.rows[words + place[place >= 0]] = old[before:][place >= 0]
     with torch.no_grad():
         for name, parameter in net.lstm.named_parameters():
             parameter.copy_(torch.from_numpy(base.weights[f"0.{name}"]))

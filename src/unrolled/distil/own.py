@@ -80,7 +80,7 @@ def learn(
         plan: what to try.
         unlabelled: more texts of the kind, for the vocabulary and for guessing words.
         seed: of folds, first weights and order.
-        folder: where answers of finished candidates are kept, so that the same call goes on after them.
+        folder: where answers of candidates and finished epochs are kept, so that the same call goes on after them.
         say: called with a line for each candidate.
         report: called with the work done and the whole, in no unit.
 
@@ -93,10 +93,9 @@ def learn(
     models: dict[str, FittedGrams | FittedNet] = {}
     identity = _identity(examples, plan, unlabelled, seed) if folder else ""
     for number, name in enumerate(shop.names):
-        make = partial(_answers, shop, name, rows, models)
-        found = (
-            kept(folder / f"tried-{identity}-{number}.npz", make)["logits"] if folder else make()["logits"]
-        )
+        path = folder and folder / f"tried-{identity}-{number}.npz"
+        make = partial(_answers, shop, name, rows, models, path)
+        found = (kept(path, make) if path else make())["logits"]
         answers[name] = found
         tried.append(_row(name, y, _fitted([found], y) * found, time.perf_counter() - started))
         say(str(tried[-1]))
@@ -105,17 +104,18 @@ def learn(
     say(f"chosen: {tried[-1]}")
     everything = np.arange(len(shop.y)) if plan.again else shop.folds[0][0]
     parts = [None if plan.again else models.get(name) for name in chosen]
-    fitted = [part or shop.train(name, everything) for part, name in zip(parts, chosen, strict=True)]
+    path = folder and folder / f"tried-{identity}-all.pt"
+    fitted = [part or shop.train(name, everything, path) for part, name in zip(parts, chosen, strict=True)]
     return Learned(_bundle(shop, fitted, weights), tried, rows, y, probabilities(logits))
 
 
 def _answers(
-    shop: Workshop, name: str, rows: Numbers, models: dict[str, FittedGrams | FittedNet]
+    shop: Workshop, name: str, rows: Numbers, models: dict[str, FittedGrams | FittedNet], path: Path | None
 ) -> dict[str, Logits]:
     """Logits (M, outputs) of all rows held out, each by a model that did not see it; `models` gets the last."""
     found = np.zeros((len(rows), shop.outputs))
-    for training, held_out in shop.folds:
-        models[name] = shop.train(name, training)
+    for fold, (training, held_out) in enumerate(shop.folds):
+        models[name] = shop.train(name, training, path and path.with_suffix(f".{fold}.pt"))
         found[np.searchsorted(rows, held_out)] = models[name].logits(held_out)
     return {"logits": found}
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from . import ngrams
 from .corpus import Corpus, Numbers, fold_of, frequent_pairs
 from .foresee import foresee
-from .steps import Reading, Shape, Steps, fit, linear_start
+from .steps import Course, Reading, Shape, Steps, fit, linear_start
 from .teacher import Learning, Teacher, guesses, judge
 
 Arrays = dict[str, NDArray[Any]]
@@ -184,7 +184,7 @@ def student(material: Material, plan: Plan, fused: NDArray[np.float64], say: Say
     told = material.training
     targets[told] = 0.7 * targets[told] + 0.3 * material.labels[told]
     fit(
-        net, reading, targets, material.every, epochs=plan.epochs,
+        net, reading, targets, material.every, Course(plan.epochs),
         report=lambda done, total, loss: say(f"student: update {done:,} of {total:,}, loss {loss:.3f}"),
     )  # fmt: skip
     logits = net.logits(reading, np.arange(len(material.corpus)))

@@ -9,8 +9,11 @@ recurrence over steps costs k times less than one over tokens, and the rows of p
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -144,9 +147,19 @@ class Drop:
     """What is left out in training: shares of the rows, of a step's numbers and of the pooled ones."""
 
     rng: np.random.Generator
-    words: float = 0.05
-    steps: float = 0.1
-    pooled: float = 0.3
+    words: float
+    steps: float
+    pooled: float
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a net is trained: epochs, the highest rate, the seed of order and of what is left out, and shares of that."""
+
+    epochs: int
+    rate: float = 2e-3
+    seed: int = 1
+    drop: tuple[float, float, float] = (0.05, 0.1, 0.3)
 
 
 def linear_start(
@@ -167,27 +180,29 @@ def fit(
     reading: Reading,
     targets: NDArray[np.float32],
     texts: Numbers,
+    course: Course,
     *,
-    epochs: int,
-    rate: float = 2e-3,
-    seed: int = 1,
     report: Callable[[int, int, float], None] | None = None,
+    path: Path | None = None,
 ) -> None:
     """Train on `texts`, repeated ones counting twice, with the probabilities `targets`, by number of text.
-    Adam, with a cosine from `rate` to nothing; with several outputs `targets` has a row for each text.
+    Adam, with a cosine from the rate to nothing; with several outputs `targets` has a row for each text.
 
-    `report` hears of every hundredth update: its number, how many there will be, the mean loss since.
+    `report` hears of every hundredth update: its number, how many there will be, the mean loss since. In `path` each
+    epoch leaves all that it changed; where that stands already, training goes on after it, to the same end.
     """
+    epochs, rate, seed = course.epochs, course.rate, course.seed
     solver = torch.optim.Adam(net.parameters(), lr=rate, betas=(0.9, 0.99))
     slow = RowAdam(net.rows)
-    total, done, losses = epochs * -(-len(texts) // 64), 0, 0.0
-    for epoch in range(epochs):
-        drop = Drop(np.random.default_rng([seed, epoch]))
+    begun = _restore(path, net, solver, slow) if path and path.exists() else 0
+    each = -(-len(texts) // 64)
+    total, done, losses = epochs * each, begun * each, 0.0
+    for epoch in range(begun, epochs):
+        drop = Drop(np.random.default_rng([seed, epoch]), *course.drop)
         for part in batches(reading.lengths, texts, 64, [seed, epoch]):
             done += 1
-            now = (
-                rate * min(1.0, done / (0.05 * total)) * max(0.005, 0.5 + 0.5 * np.cos(np.pi * done / total))
-            )
+            warm, cool = min(1.0, done / (0.05 * total)), 0.5 + 0.5 * math.cos(math.pi * done / total)
+            now = rate * warm * max(0.005, cool)
             z, table, place = net(reading, part, drop)
             told = torch.from_numpy(targets[part])
             several = net.shape.outputs > 1
@@ -205,3 +220,22 @@ def fit(
             if report and done % 100 == 0:
                 report(done, total, losses / 100)
                 losses = 0.0
+        if path:
+            _keep(path, epoch + 1, net, solver, slow)
+
+
+def _keep(path: Path, epochs: int, net: Steps, solver: torch.optim.Adam, slow: RowAdam) -> None:
+    part = path.with_suffix(".part")
+    state = {"epochs": epochs, "net": net.state_dict(), "solver": solver.state_dict()}
+    torch.save(state | {"rows": (slow.first, slow.second), "random": torch.get_rng_state()}, part)
+    os.replace(part, path)
+
+
+def _restore(path: Path, net: Steps, solver: torch.optim.Adam, slow: RowAdam) -> int:
+    """What `_keep` kept; the epochs that are done."""
+    state = torch.load(path, weights_only=True)
+    net.load_state_dict(state["net"])
+    solver.load_state_dict(state["solver"])
+    slow.first, slow.second = state["rows"]
+    torch.set_rng_state(state["random"])
+    return int(state["epochs"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from . import ngrams
 from .begin import begin, begin_shape, forget_unseen, plain, words_of
 from .corpus import Corpus, Numbers, fold_of, frequent_pairs
 from .foresee import foresee
-from .steps import Reading, Shape, Steps, fit, linear_start
+from .steps import Course, Reading, Shape, Steps, fit, linear_start
 
 Logits = NDArray[np.float64]
 FEW = 3_000
@@ -141,9 +142,9 @@ class Workshop:
         }
         return [name for name, tried in wanted.items() if tried]
 
-    def train(self, name: str, rows: Numbers) -> FittedGrams | FittedNet:
-        """The candidate `name`, trained on `rows`."""
-        return self.grams(rows) if name == "n-grams" else self.net(rows, begun=name != "net")
+    def train(self, name: str, rows: Numbers, path: Path | None = None) -> FittedGrams | FittedNet:
+        """The candidate `name`, trained on `rows`; a net goes on with what `steps.fit` kept in `path`."""
+        return self.grams(rows) if name == "n-grams" else self.net(rows, begun=name != "net", path=path)
 
     def grams(self, rows: Numbers) -> FittedGrams:
         """n-grams fitted to `rows`."""
@@ -154,10 +155,10 @@ class Workshop:
         found = Grams(np.concatenate(fitted[0].keys), np.stack([model.weights for model in fitted], 1), words)
         return FittedGrams(found, np.array([model.bias for model in fitted]), self.corpus)
 
-    def net(self, rows: Numbers, *, begun: bool) -> FittedNet:
-        """A net trained on `rows`, begun at the model of the package or at nothing."""
+    def net(self, rows: Numbers, *, begun: bool, path: Path | None = None) -> FittedNet:
+        """A net trained on `rows`, begun at the model of the package or at nothing; `path` as in `steps.fit`."""
         net, reading = self._first(begun)
-        if not begun:
+        if not begun and not (path and path.exists()):
             texts = np.concatenate([rows, np.arange(len(self.y), len(self.corpus))])
             for _ in foresee(net, reading, texts, passes=self.plan.guesses):
                 self._count(64 * len(rows) / len(texts))
@@ -166,8 +167,9 @@ class Workshop:
                 linear_start(net, reading, rows, self.y == (output if self.outputs > 1 else 1), output=output)
         targets = self.y if self.outputs == 1 else np.eye(self.outputs)[self.y]
         fit(
-            net, reading, targets.astype(np.float32), repeated(rows, self.y), epochs=self.plan.epochs,
-            rate=1e-3 if begun else 2e-3, seed=self.seed + 1, report=lambda done, total, loss: self._count(100 * 64),
+            net, reading, targets.astype(np.float32), repeated(rows, self.y),
+            Course(self.plan.epochs, 1e-3 if begun else 2e-3, self.seed + 1),
+            report=lambda done, total, loss: self._count(100 * 64), path=path,
         )  # fmt: skip
         return FittedNet(net, reading)
 
