@@ -1,8 +1,12 @@
 """A net of steps as a bundle: the formula, disk, batches and company, and what it says of odd texts."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from unrolled import load
 from unrolled.bundle import Bundle
 from unrolled.config import RunConfig
 from unrolled.data.marks import SPECIAL, MarkTokenizer
@@ -12,6 +16,7 @@ from unrolled.explain import explain
 from unrolled.network import Network
 from unrolled.tasks.sentiment import Sentiment
 
+TESTS = Path(__file__).parent
 WORDS = [*SPECIAL, ".", "!", "not", "good", "bad", "film", "a", "the", "é", "<br>"]
 TEXTS = ["not good", "good, not bad! a film", "bad . bad . bad", "the the the film " * 40, "A", "good"]
 
@@ -141,3 +146,20 @@ def test_sequences_are_a_list_of_arrays():
     assert found[-1].tolist() == [4, 5]
     assert Sequences.of(found) is found
     assert len(found[3:1]) == 0
+
+
+def test_general_calls_plain_facts_neutral() -> None:
+    facts = (TESTS / "pairs" / "facts.txt").read_text(encoding="utf-8").splitlines()
+    bundle = load("general")
+    (first,) = bundle.predict(["It arrived on Tuesday."])
+    assert first.label == "neutral"
+    assert sum(answer.label == "neutral" for answer in bundle.predict(facts)) >= 0.75 * len(facts)
+
+
+def test_the_program_of_general_puts_sentences_together_again() -> None:
+    pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
+    program = runpy.run_path(str(TESTS.parent / "docs" / "general.py"))
+    assert program["natural"]("it does n't matter , -lrb- he 's a `` 17 @-@ hit '' -rrb- .") == (
+        "it doesn't matter, ( he's a \" 17-hit \" )."
+    )
+    assert set(program["FINE"].values()) == {0, 1, 2}
