@@ -37,7 +37,7 @@ TORCH_ROOMS = {
     "cells", "layers", "nn", "patch", "optimizers", "train", "distil", "kernels/torch_ops.py", "kernels/gated_ops.py",
     "kernels/recurrent.py", "kernels/recurrent_checks.py", "kernels/recurrent_compile.py", "kernels/recurrent_ops.py",
     "kernels/recurrent_torch.py", "kernels/scan_ops.py",
-    "language/learn.py", "language/adapt.py", "captions/learn.py", "captions/make.py",
+    "language/learn.py", "language/adapt.py", "captions/learn.py", "captions/make.py", "captions/see.py",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""How a captioner is trained: every setting, each an option of the command line."""
+"""How a captioner and a small encoder are trained: every setting, each an option of the command line."""
 
 from __future__ import annotations
 
@@ -42,4 +42,20 @@ class Plan(Options):
         return RunConfig(
             task="captioning", epochs=epochs, batch_size=self.batch_size * (1 + reward), learning_rate=rate,
             optimizer="adam", validation_split=0.0, clip_norm=0.5 if reward else 2.0, seed=self.seed, schedule="cosine",
+        )  # fmt: skip
+
+
+@dataclass
+class Seeing(Options):
+    """How a small encoder is trained."""
+
+    minutes: float = option(30.0, "Of learning; looking at the views comes before.", least=0.01)
+    copies: int = option(6, "Views of a picture: the whole, and random cuts.", least=1)
+    seed: int = option(0, "Of first weights, cuts and order.", least=0)
+
+    def config(self) -> RunConfig:
+        """Settings of the learning."""
+        return RunConfig(
+            task="captioning", minutes=self.minutes, batch_size=48, learning_rate=2e-3, optimizer="adam",
+            validation_split=0.0, clip_norm=1.0, seed=self.seed, schedule="cosine",
         )  # fmt: skip

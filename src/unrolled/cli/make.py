@@ -12,18 +12,7 @@ import typer
 
 from .. import shelf
 from ..errors import need
-from . import (
-    INPUT,
-    PLAIN,
-    Reading,
-    examples,
-    load_split,
-    progress,
-    say,
-    shelf_group,
-    taken,
-    with_options,
-)
+from . import INPUT, PLAIN, Reading, examples, load_split, progress, say, shelf_group, taken, with_options
 
 if TYPE_CHECKING:
     from ..config import RunConfig
@@ -34,7 +23,7 @@ if TYPE_CHECKING:
 def add(app: typer.Typer) -> None:
     """Add both verbs, each with one verb below it for each thing on its shelf."""
     for name, names, command, help_ in (
-        ("train", _tasks, _train, "Train a model on labelled examples."),
+        ("train", _trained, _train, "Train a model on labelled examples."),
         ("data", _downloads, _data, "Fetch a dataset."),
     ):
         group = typer.Typer(**PLAIN, cls=shelf_group(names, command), no_args_is_help=True)
@@ -48,11 +37,12 @@ GROUPS = {
 }
 
 
-def _tasks() -> list[str]:
-    return shelf.names("tasks")
+def _trained() -> list[str]:
+    return sorted([*shelf.names("tasks"), "encoder"])
 
 
-OWN = {"captioning": "teach", "events": "series", "forecast": "series", "language": "language", "sentiment": "texts"}
+OWN = {"captioning": "teach", "encoder": "teach", "events": "series", "forecast": "series",
+       "language": "language", "sentiment": "texts"}  # fmt: skip
 """Tasks with a command of their own, and the file here that holds it as `train_NAME`."""
 
 
@@ -67,12 +57,8 @@ def _train(name: str) -> Callable[..., None]:
 
     def train(
         input_: Annotated[str, typer.Argument(metavar="INPUT", help=INPUT, show_default=False)],
-        output: Annotated[
-            Path, typer.Option("--output", "-o", help="Folder of the run.", show_default=False)
-        ],
-        split_by: Annotated[
-            str | None, typer.Option(help=SPLIT_BY, show_default="none; imdb: the film")
-        ] = None,
+        output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.", show_default=False)],
+        split_by: Annotated[str | None, typer.Option(help=SPLIT_BY, show_default="none; imdb: the film")] = None,
         resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
         plots: Annotated[Path | None, typer.Option(help="Folder for pictures.", show_default="none")] = None,
         **options: Any,
@@ -144,9 +130,7 @@ def _data(name: str) -> Callable[..., None]:
     module = sys.modules[shelf.find("datasets", name, Dataset).__module__]
 
     def data(
-        output: Annotated[
-            Path, typer.Option("--output", "-o", help="Folder to put it in.", show_default=False)
-        ],
+        output: Annotated[Path, typer.Option("--output", "-o", help="Folder to put it in.", show_default=False)],
     ) -> None:
         with progress(f"downloading {name}") as bar:
             path = module.download(output, progress=bar)

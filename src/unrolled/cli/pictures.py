@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import DataError
-from . import Json, examples, option, progress, say, table, with_options
+from . import Json, Model, examples, option, progress, say, table, with_options
 
 if TYPE_CHECKING:
     from ..captions import Caption, Captioner
     from ..datasets import Examples
 
+DEFAULT = "photos"
 CHOSEN = "as training chose"
 Encoder = Annotated[Path | None, typer.Option(help="ONNX file of the image network.", show_default="the model's own")]
 Looked = Annotated[
@@ -28,7 +29,6 @@ Looked = Annotated[
 Pictures = Annotated[
     list[str], typer.Argument(metavar="PICTURE...|FOLDER", help="Pictures, or folders of them.", show_default=False)
 ]
-Run = Annotated[str, typer.Option("--model", "-m", help="Folder of a captioning run.", show_default=False)]
 Output = Annotated[str, typer.Option("--output", "-o", help="A CSV to write; - is stdout.", show_default="words")]
 
 
@@ -67,12 +67,12 @@ class Saying:
 
 def add(app: typer.Typer) -> None:
     """Add the verb `caption`; training stands below `train`, and `evaluate` hands captioning models over."""
-    lines = "photo.jpg --model runs/captions", "photos --model runs/captions -o said.csv"
+    lines = "photo.jpg", "holiday --model runs/captions -o said.csv"
     app.command(epilog=examples(*(f"unrolled caption {line}" for line in lines)))(with_options(caption, Saying))
 
 
 def caption(
-    pictures: Pictures, model: Run, output: Output = "", encoder: Encoder = None,
+    pictures: Pictures, model: Model = DEFAULT, output: Output = "", encoder: Encoder = None,
     attention: Looked = None,
     as_json: Json = False, **options: Any,
 ) -> None:  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,7 @@ class Graph:
     def constant(self, value: Any, kind: Any = None) -> str:
         """An array, by default int64 for whole numbers and float32 for others."""
         array = np.asarray(value)
-        usual: Any = (
-            {"i": np.int64, "f": np.float32}.get(array.dtype.kind) if array.dtype != np.int8 else np.int8
-        )
+        usual: Any = {"i": np.int64, "f": np.float32}.get(array.dtype.kind) if array.dtype != np.int8 else np.int8
         name = f"c{len(self._constants)}"
         self._constants[name] = array.astype(kind or usual)
         return name
@@ -60,23 +58,22 @@ class Graph:
         return str(self("Where", self("And", found, self("GreaterOrEqual", place, 0)), place, size))
 
     def model(
-        self, inputs: Mapping[str, tuple[str, list[str | int]]], outputs: Mapping[str, str], doc: str
-    ) -> bytes:
+        self, inputs: Mapping[str, tuple[str, list[str | int]]], outputs: Mapping[str, str], doc: str,
+        shape: Sequence[str | int] = ("batch", "classes"),
+    ) -> bytes:  # fmt: skip
         """The file.
 
         Args:
             inputs: name to type and shape.
-            outputs: name to the tensor that it shows, floats (batch, classes).
+            outputs: name to the tensor that it shows, floats of `shape`.
             doc: what it is.
+            shape: of every output.
         """
         helper, kinds = self._onnx.helper, self._onnx.TensorProto
         for name, tensor in outputs.items():
             self._nodes.append(helper.make_node("Identity", [tensor], [name]))
-        given = [
-            helper.make_tensor_value_info(n, getattr(kinds, kind), shape)
-            for n, (kind, shape) in inputs.items()
-        ]
-        shown = [helper.make_tensor_value_info(name, kinds.FLOAT, ["batch", "classes"]) for name in outputs]
+        given = [helper.make_tensor_value_info(n, getattr(kinds, kind), shape) for n, (kind, shape) in inputs.items()]
+        shown = [helper.make_tensor_value_info(name, kinds.FLOAT, shape) for name in outputs]
         weights = [self._onnx.numpy_helper.from_array(array, name) for name, array in self._constants.items()]
         graph = helper.make_graph(self._nodes, "unrolled", given, shown, weights, doc_string=doc)
         made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)

@@ -49,10 +49,7 @@ class Onnx(Export):
 def build(bundle: Bundle) -> bytes:
     """The file of a sentiment model. Raises UsageError for any other."""
     task, kinds = bundle.task, tuple(type(layer) for layer in bundle.task.network.layers)
-    if not isinstance(task, Sentiment) or kinds not in (
-        (LSTM, Pooling, Dense),
-        (Embedding, SimpleRNN, Dense),
-    ):
+    if not isinstance(task, Sentiment) or kinds not in ((LSTM, Pooling, Dense), (Embedding, SimpleRNN, Dense)):
         names = ", ".join(kind.__name__ for kind in kinds)
         raise UsageError(
             f"A model of the task '{task.name}' with the layers {names} cannot be exported to ONNX; expected a net of "
@@ -144,22 +141,11 @@ def _pooled(g: Graph, task: Sentiment, bundle: Bundle, x: str, lens: str) -> str
     assert isinstance(pooling, Pooling)
     steps = g("Div", g("Add", lens, task.step - 1), task.step)
     ways = [name for _, name in lstm.runs()]
-    w, r, b = (
-        np.stack([_ordered(bundle, part, name) for name in ways])
-        for part in ("weight_ih", "weight_hh", "bias")
-    )
+    w, r, b = (np.stack([_ordered(bundle, part, name) for name in ways]) for part in ("weight_ih", "weight_hh", "bias"))
     direction = "bidirectional" if lstm.bidirectional else "forward"
     some = g.cast(g("Max", steps, 1), "INT32")  # the operator wants a step at least
     h = g(
-        "LSTM",
-        g("Transpose", x, perm=[1, 0, 2]),
-        w,
-        r,
-        b,
-        some,
-        outputs=2,
-        hidden_size=lstm.units,
-        direction=direction,
+        "LSTM", g("Transpose", x, perm=[1, 0, 2]), w, r, b, some, outputs=2, hidden_size=lstm.units, direction=direction
     )[0]  # (steps, ways, batch, H)
     h = g("Reshape", g("Transpose", h, perm=[2, 0, 1, 3]), [0, 0, -1])
     number = g("Range", 0, g("Squeeze", g("Shape", h, start=1, end=2)), 1)
@@ -174,9 +160,7 @@ def _pooled(g: Graph, task: Sentiment, bundle: Bundle, x: str, lens: str) -> str
 
 def _ordered(bundle: Bundle, part: str, name: str) -> np.ndarray:
     """Weights with the gates in ONNX's order i o f c, ours being i f g o; both biases one after the other."""
-    found = [
-        bundle.weights[f"0.{end}_{name}"] for end in (("bias_ih", "bias_hh") if part == "bias" else (part,))
-    ]
+    found = [bundle.weights[f"0.{end}_{name}"] for end in (("bias_ih", "bias_hh") if part == "bias" else (part,))]
     moved = []
     for value in found:
         i, f, c, o = np.split(value, 4)
@@ -192,9 +176,7 @@ def _grams(g: Graph, task: Sentiment, ids: str, within: str) -> str:
     tokens = g("Shape", ids, start=1, end=2)
     for size in SIZES:
         if size > 1:  # the run one shorter that ends at the token before, and this token
-            moved = [
-                g("Slice", g("Pad", t, [0, 1, 0, 0]), [0], tokens, [1]) for t in (key, g.cast(ok, "INT64"))
-            ]
+            moved = [g("Slice", g("Pad", t, [0, 1, 0, 0]), [0], tokens, [1]) for t in (key, g.cast(ok, "INT64"))]
             key, ok = g("Add", g("Mul", moved[0], words), ids), g("And", known, g.cast(moved[1], "BOOL"))
         keys.append(g("Where", ok, key, -1))
     place = g.search(g("Concat", *keys, axis=1), task.grams.keys)
