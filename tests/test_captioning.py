@@ -140,6 +140,19 @@ def test_several_sentences_come_best_first_and_as_json(trained, pictures, capsys
     assert scores == sorted(scores, reverse=True)
 
 
+def test_sentences_are_drawn_by_chance_on_request(trained, pictures, capsys):
+    arguments = ["caption", str(pictures / "red-red.png"), "--model", str(trained), "--number", "5", "--json"]
+    said = []
+    for seed in ("3", "3", "9"):
+        assert cli.run([*arguments, "--temperature", "2", "--seed", seed]) == 0
+        said.append([json.loads(line)["caption"] for line in capsys.readouterr().out.splitlines()])
+    assert said[0] == said[1] != said[2]
+    assert len({*said[0]}) > 1
+    assert cli.run([*arguments, "--temperature", "2", "--top-p", "0.000001"]) == 0
+    sure = {json.loads(line)["caption"] for line in capsys.readouterr().out.splitlines()}
+    assert sure == {Captioner.load(trained).caption([pictures / "red-red.png"], num_beams=1)[0][0].text}
+
+
 def test_where_it_looked_is_drawn(trained, pictures, tmp_path, capsys):
     sheet = tmp_path / "looked.png"
     arguments = ["caption", str(pictures / "red-red.png"), "--model", str(trained), "--attention", str(sheet)]

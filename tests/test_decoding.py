@@ -83,6 +83,9 @@ def test_a_picture_gets_the_same_words_alone_and_in_a_batch(options, regions):
     drawn = decoder.sample(regions, seed=4)
     assert drawn == [decoder.sample(one[None], seed=4)[0] for one in regions]
     assert drawn != decoder.sample(regions, seed=5)
+    greedy = [one for (one,) in decoder.sentences(regions, num_beams=1)]
+    assert decoder.sample(regions, top_p=1e-6, temperature=3.0) == greedy  # the most probable word always stays
+    assert decoder.sample(regions, temperature=3.0) != greedy
 
 
 def test_wide_beams_find_the_best_of_all_sentences(regions):
@@ -144,6 +147,8 @@ def test_bad_requests_are_answered_with_what_to_do(regions):
         decoder.sentences(regions, max_length=0)
     with pytest.raises(UsageError, match="temperature is 0; it must be greater than 0."):
         decoder.sample(regions, temperature=0)
+    with pytest.raises(UsageError, match="top_p is 1.5; it must be above 0 and at most 1."):
+        decoder.sample(regions, top_p=1.5)
     with pytest.raises(ShapeError, match="attention is 6; 4 heads cannot share it."):
         made(heads=4)
     with pytest.raises(UsageError, match="cell is 'rnn'; known: lstm, gru."):

@@ -127,20 +127,26 @@ class Decoder:
         return search.found
 
     def sample(
-        self, regions: Array, *, max_length: int = 20, temperature: float = 1.0, seed: int = 0
+        self, regions: Array, *, max_length: int = 20, temperature: float = 1.0, top_p: float = 1.0, seed: int = 0
     ) -> list[Sentence]:
         """One sentence a picture (P, R, D), drawn word by word from softmax(scores / temperature).
 
-        The same seed draws the same sentence for a picture, whatever else is in the batch.
+        With `top_p` among the most probable words that together have this probability: Holtzman et al., "The curious
+        case of neural text degeneration" (2020). The same seed draws the same sentence for a picture, whatever else is
+        in the batch.
         """
         _check(max_length=max_length)
+        if not 0 < top_p <= 1:
+            raise UsageError(f"top_p is {top_p}; it must be above 0 and at most 1.")
         if not temperature > 0:
             raise UsageError(f"temperature is {temperature}; it must be greater than 0.")
         drawn = [np.random.default_rng(seed) for _ in regions]
 
         def choose(logp: Array) -> Array:
             chance = np.exp(logp.astype(np.float64) / temperature)
-            edge = chance.cumsum(-1)
+            ordered = -np.sort(-chance, -1)
+            inside = ordered.cumsum(-1) - ordered < top_p * ordered.sum(-1, keepdims=True)
+            edge = np.where(chance < ordered.min(-1, where=inside, initial=np.inf)[:, None], 0, chance).cumsum(-1)
             uniform = np.array([rng.random() for rng in drawn])
             found = [np.searchsorted(row, u * row[-1], "right") for row, u in zip(edge, uniform, strict=True)]
             return np.array(found)

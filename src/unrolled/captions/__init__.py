@@ -91,7 +91,8 @@ class Captioner:
         Args:
             pictures: paths, or pictures.
             options: `num_beams`, `max_length`, `length_penalty` and `number` of `Decoder.sentences`; what is left out
-                is as training chose it.
+                is as training chose it. With `temperature`, `number` sentences are drawn by `Decoder.sample`, with
+                the seeds `seed`, `seed` + 1 and so on.
 
         Raises:
             DataError: a picture that cannot be read.
@@ -99,12 +100,18 @@ class Captioner:
         given = [one if isinstance(one, Picture) else Picture(Path(one)) for one in pictures]
         return self.of_features(np.stack([self.encoder.read(one) for one in given]), **options) if given else []
 
-    def of_features(self, features: np.ndarray, **options: Any) -> list[list[Caption]]:
-        """Sentences about pictures whose features (P, R, D) are known."""
+    def of_features(
+        self, features: np.ndarray, *, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0, **options: Any
+    ) -> list[list[Caption]]:
+        """Sentences about pictures whose features (P, R, D) are known; with a temperature they are drawn."""
         names = ("num_beams", "max_length", "length_penalty")
         chosen = {name: getattr(self.task, name) for name in names} | {
             k: v for k, v in options.items() if v is not None
         }
+        if temperature:
+            how: dict[str, Any] = {"max_length": chosen["max_length"], "temperature": temperature, "top_p": top_p}
+            drawn = [self.decoder.sample(features, seed=seed + i, **how) for i in range(chosen.get("number", 1))]
+            return [[self._caption(one) for one in found] for found in zip(*drawn, strict=True)]
         chosen["num_beams"] = max(chosen["num_beams"], chosen.get("number", 1))
         return [[self._caption(one) for one in found] for found in self.decoder.sentences(features, **chosen)]
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,9 @@ from . import Described
 from .plan import Seeing
 from .views import PIXELS, Gaze, words_from
 
-WIDTHS, REGIONS = (32, 64, 160), 512
-"""Channels of the stages, at a fourth, an eighth and a sixteenth of the picture's sides; of the map."""
-BLOCKS = (1, 2, 2)
+FIRST, BLOCKS, REGIONS = 32, (32, 64, 64, 160, 160), 512
+"""Channels of the first map, a fourth of the picture's sides, of each block, which halves them where it widens, and of
+the last map."""
 SIZES = (80, 96, 112)
 """Sides of a view in the thirds of learning."""
 
@@ -50,8 +51,7 @@ class Conv(nn.Sequential):
         weights = (conv.weight.detach() * scale[:, None, None, None]).numpy()
         bias = (norm.bias - norm.running_mean * scale).detach().numpy()
         half = graph.cast(graph.constant(weights, np.float16), "FLOAT")
-        pads, strides = [conv.padding[0]] * 4, [*conv.stride]
-        return str(graph("Conv", x, half, bias, pads=pads, strides=strides))
+        return str(graph("Conv", x, half, bias, pads=[conv.padding[0]] * 4, strides=[*conv.stride]))
 
 
 class Block(nn.Module):
@@ -81,11 +81,8 @@ class Eye(nn.Module):
 
     def __init__(self, directions: int) -> None:
         super().__init__()
-        self.carried: dict[str, Tensor] = {}
-        outs = [width for width, times in zip(WIDTHS, BLOCKS, strict=True) for _ in range(times)]
-        ins = [WIDTHS[0], *outs]
-        self.first, self.last = Conv(3, WIDTHS[0], 4, 4), Conv(outs[-1], REGIONS, 1)
-        self.blocks = nn.ModuleList(Block(a, b, 1 if a == b else 2) for a, b in zip(ins, outs, strict=False))
+        self.first, self.last = Conv(3, FIRST, 4, 4), Conv(BLOCKS[-1], REGIONS, 1)
+        self.blocks = nn.ModuleList(Block(a, b, 1 if a == b else 2) for a, b in pairwise((FIRST, *BLOCKS)))
         self.guess = nn.Conv2d(REGIONS, directions, 1)
 
     def forward(self, pixels: Tensor) -> Tensor:

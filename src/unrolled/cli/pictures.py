@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 DEFAULT = "photos"
 CHOSEN = "as training chose"
 Encoder = Annotated[Path | None, typer.Option(help="ONNX file of the image network.", show_default="the model's own")]
-Looked = Annotated[
-    Path | None, typer.Option(help="Where it looked at the first picture (.png).", show_default="none")
-]
+Looked = Annotated[Path | None, typer.Option(help="Where it looked at the first picture (.png).", show_default="none")]
 Pictures = Annotated[
     list[str], typer.Argument(metavar="PICTURE...|FOLDER", help="Pictures, or folders of them.", show_default=False)
 ]
@@ -63,6 +61,9 @@ class Saying:
     max_length: int | None = option(None, "Words of a sentence at most.", CHOSEN)
     length_penalty: float | None = option(None, "Beams compare log p / n^a; this is a.", CHOSEN)
     number: int = option(1, "Sentences a picture, best first.")
+    temperature: float = option(0.0, "Draw words by chance, above 1 more surprising ones; 0: beam search.")
+    top_p: float = option(1.0, "Draw among the most probable words that together have this probability.")
+    seed: int = option(0, "Of chance.")
 
 
 def add(app: typer.Typer) -> None:
@@ -73,8 +74,7 @@ def add(app: typer.Typer) -> None:
 
 def caption(
     pictures: Pictures, model: Model = DEFAULT, output: Output = "", encoder: Encoder = None,
-    attention: Looked = None,
-    as_json: Json = False, **options: Any,
+    attention: Looked = None, as_json: Json = False, **options: Any,
 ) -> None:  # fmt: skip
     """Say what is in pictures, with the mean probability per word. Goes on past pictures that cannot be read."""
     from ..captions import Captioner

@@ -42,16 +42,8 @@ NO_ANSWER = {"empty": "no words", "unknown_words": "too few known words; is it i
 def add(app: typer.Typer) -> None:
     """Add both verbs."""
     for verb, *lines in (
-        (
-            sentiment,
-            'unrolled sentiment "This film was just brilliant"',
-            "unrolled sentiment reviews.txt --json",
-        ),
-        (
-            evaluate,
-            "unrolled evaluate imdb",
-            "unrolled evaluate held_out.csv --model runs/mine --plots runs/plots",
-        ),
+        (sentiment, 'unrolled sentiment "This film was just brilliant"', "unrolled sentiment reviews.txt --json"),
+        (evaluate, "unrolled evaluate imdb", "unrolled evaluate held_out.csv --model runs/mine --plots runs/plots"),
     ):
         app.command(epilog=examples(*lines))(with_options(verb, Reading, Captioned) if verb is evaluate else verb)
 
@@ -59,9 +51,7 @@ def add(app: typer.Typer) -> None:
 def sentiment(
     texts: Annotated[
         list[str],
-        typer.Argument(
-            help="Texts; a file stands for its rows or lines, - for those of stdin.", show_default=False
-        ),
+        typer.Argument(help="Texts; a file stands for its rows or lines, - for those of stdin.", show_default=False),
     ],
     model: Model = DEFAULT_MODEL,
     words: Annotated[int, typer.Option(help="How many of the words that mattered most to show.", min=0)] = 5,
