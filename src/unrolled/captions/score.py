@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,7 @@ class Scores:
 
 
 def evaluate(
-    captioner: Captioner, examples: Examples, *, on_picture: Callable[[int], None] | None = None, **options: object
+    captioner: Captioner, examples: Examples, *, on_picture: Callable[[int], None] | None = None, **options: Any
 ) -> Scores:
     """Let a captioner describe every picture; those that cannot be read are left out and named.
 
