@@ -34,7 +34,7 @@ SHELVES = {"cells", "layers", "tasks", "datasets", "exports", "lessons", "bench"
 STANDARD_LIBRARY = {*sys.stdlib_module_names, "tomllib", "tomli"}  # tomllib is tomli before Python 3.11
 NETWORK = {"urllib.request", "http.client", "socket", "ssl", "ftplib", "requests", "httpx"}
 TORCH_ROOMS = {
-    "cells", "layers", "nn", "patch", "optimizers", "train", "distil", "kernels/torch_ops.py", "kernels/gated_ops.py",
+    "cells", "layers", "nn", "patch", "optimizers", "train", "distil", "kernels/torch_ops.py",
     "kernels/recurrent.py", "kernels/recurrent_checks.py", "kernels/recurrent_compile.py", "kernels/recurrent_ops.py",
     "kernels/recurrent_torch.py", "kernels/scan_ops.py",
     "language/learn.py", "language/adapt.py", "captions/learn.py", "captions/make.py", "captions/see.py",

@@ -15,7 +15,8 @@ torch = pytest.importorskip("torch")
 
 from unrolled import kernels  # noqa: E402
 from unrolled.errors import ShapeError, UsageError  # noqa: E402
-from unrolled.kernels import gated, gated_ops  # noqa: E402
+from unrolled.kernels import gated  # noqa: E402
+from unrolled.kernels.recurrent import Plan, recurrent  # noqa: E402
 
 CELLS = ("lstm", "gru")
 SIZES = [  # T, B, D, H
@@ -115,13 +116,18 @@ def by_torch(p: Problem, dtype: torch.dtype) -> list[torch.Tensor]:
     return gradients(p, torch.stack(rows, 1), last, [x, *layer.parameters(), *states])
 
 
+def layer(cell, x, weights, states=(), lengths=None, reverse=False) -> list[torch.Tensor]:
+    """One layer on the engine: outputs and last states (B, H)."""
+    plan = Plan(cell, biases=len(weights) - 2, reverse=reverse)
+    output, *last = recurrent(plan, x, [state[None] for state in states], weights, lengths)
+    return [output, *(state[0] for state in last)]
+
+
 def by_engine(p: Problem) -> list[torch.Tensor]:
     given = [t.float().clone().requires_grad_() for t in (p.x, *p.weights, *p.states)]
     x, *weights = given[:5]
-    states = tuple(given[5:]) if p.cell == "lstm" else given[5]
-    run = {"lstm": gated_ops.lstm, "gru": gated_ops.gru}[p.cell]
-    output, last = run(x, *weights, states, lengths=p.lengths, reverse=p.reverse)
-    return gradients(p, output, last if p.cell == "lstm" else (last,), given)
+    output, *last = layer(p.cell, x, weights, given[5:], p.lengths, p.reverse)
+    return gradients(p, output, last, given)
 
 
 def on_arrays(p: Problem, rows: slice | np.ndarray = slice(None)) -> list[np.ndarray]:
@@ -289,9 +295,8 @@ def test_an_empty_input_is_no_trouble(isa, cell, size):
     x = torch.zeros(size[:3], requires_grad=True)
     weights = [w.float().requires_grad_() for w in p.weights]
     h_0 = torch.ones(size[1], 5, requires_grad=True)
-    state = (h_0, torch.ones(size[1], 5)) if cell == "lstm" else h_0
-    output, last = getattr(gated_ops, cell)(x, *weights, state)
-    h_n = last[0] if cell == "lstm" else last
+    states = [h_0, torch.ones(size[1], 5)] if cell == "lstm" else [h_0]
+    output, h_n, *_ = layer(cell, x, weights, states)
     assert (output.shape, h_n.shape) == ((size[0], size[1], 5), (size[1], 5))
     (output.sum() + 2 * h_n.sum()).backward()
     assert not any(w.grad.any() for w in weights)
@@ -304,7 +309,7 @@ def test_only_what_is_asked_for_gets_a_gradient(cell):
     p = problem(cell, (5, 3, 4, 6))
     x, w_ih, w_hh, *_ = (t.float() for t in (p.x, *p.weights))
     w_hh.requires_grad_()
-    output, _ = getattr(gated_ops, cell)(x, w_ih, w_hh)
+    output, *_ = layer(cell, x, [w_ih, w_hh])
     output.sum().backward()
     assert w_hh.grad.abs().sum() > 0
     assert x.grad is None
@@ -317,9 +322,11 @@ def test_only_what_is_asked_for_gets_a_gradient(cell):
 def test_torch_compile_takes_it_whole(cell):
     p = problem(cell, (5, 3, 4, 6))
     given = [t.float().requires_grad_() for t in (p.x, *p.weights)]
-    run = getattr(gated_ops, cell)
-    compiled = torch.compile(lambda *a: run(*a)[0] * 2, fullgraph=True, backend="aot_eager")
-    ours, plain = compiled(*given), run(*given)[0] * 2
+
+    def run(x, *weights):
+        return layer(cell, x, list(weights))[0] * 2
+
+    ours, plain = torch.compile(run, fullgraph=True, backend="aot_eager")(*given), run(*given)
     torch.testing.assert_close(ours, plain)
     for one, other in zip(*(torch.autograd.grad(t.sum(), given) for t in (ours, plain)), strict=True):
         torch.testing.assert_close(one, other)
@@ -347,9 +354,3 @@ def test_what_does_not_fit_is_said(change, error, sentence):
     )
     with pytest.raises(error, match=sentence.replace("(", r"\(").replace(")", r"\)")):
         kernels.lstm(x, w_ih, w_hh, state=(h_0, c_0), lengths=given["lengths"].numpy())
-
-
-def test_tensors_of_another_type_are_refused():
-    p = problem("gru", (5, 3, 4, 6))
-    with pytest.raises(UsageError, match="The engine computes in float32, not in float64."):
-        gated_ops.gru(p.x, *p.weights)

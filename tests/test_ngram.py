@@ -38,7 +38,7 @@ class ByHand:
             n = Counter(c for history in level.values() for c in history.values())
             y = n[1] / max(n[1] + 2 * n[2], 1)
             ideal = {i: i - (i + 1) * y * n[i + 1] / n[i] if n[i] else 0.75 for i in (1, 2, 3)}
-            found.append([0, *(min(max(d, 0.1), i - 0.05) for i, d in ideal.items())])
+            found.append([0, *(min(max(d, 0.1), 0.45 + i / 2) for i, d in ideal.items())])
         return found
 
     def p(self, tokens, i, discounts):

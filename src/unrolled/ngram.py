@@ -213,8 +213,9 @@ def _before(groups: Array, amounts: Array) -> Array:
 
 
 def _discounts(counts: Array) -> Array:
-    """D(0) to D(3): with Y = n_1 / (n_1 + 2 n_2), D(i) = i - (i + 1) Y n_(i+1) / n_i, kept between 0.1 and i - 0.05."""
+    """D(0) to D(3): with Y = n_1 / (n_1 + 2 n_2), D(i) = i - (i + 1) Y n_(i+1) / n_i, from 0.1 to 0.45 + i / 2."""
     n = [np.count_nonzero(counts == i) for i in range(5)]
     y = n[1] / max(n[1] + 2 * n[2], 1)
     found = [i - (i + 1) * y * n[i + 1] / n[i] if n[i] else 0.75 for i in (1, 2, 3)]
-    return np.array([0.0, *(np.clip(d, 0.1, i - 0.05) for i, d in enumerate(found, start=1))])
+    # The counts of a small text can say anything; those of large ones lie well within.
+    return np.array([0.0, *(np.clip(d, 0.1, 0.45 + i / 2) for i, d in enumerate(found, start=1))])

@@ -16,12 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, dropout, embedding
 
-from .. import kernels, layers, train
+from .. import layers, train
 from .. import network as net
 from ..cells import Weights
-from ..cells._time import over_time
-from ..cells.lstm import LSTM as Cell
-from ..kernels import gated_ops
+from ..kernels.recurrent import Plan
+from ..layers._gated import through_time
 from ..layers.dropout import Dropout
 from ..layers.lstm import LSTM
 
@@ -109,13 +108,10 @@ class Reader(layers.Stack):
             w_ih, w_hh, b_ih, b_hh = (getattr(module, f"{part}_{name}") for part in net.PARTS)
             w_hh = dropout(w_hh, self.weights_dropped, self.training)
             names = [f"{state}{key}.{layer}" for state in "hc"]
-            state = tuple(self.carried[n] for n in names if n in self.carried)
-            if state and len(state[0]) != x.shape[1]:
-                state = ()
-            if kernels.supports("lstm", dtype=str(x.dtype), device=x.device.type):
-                x, last = gated_ops.lstm(x, w_ih, w_hh, b_ih, b_hh, state or None)
-            else:
-                x, last = over_time(Cell(), x, Weights(w_ih, w_hh, b_ih, b_hh), state, None, False)
+            first = [self.carried[n] for n in names if n in self.carried]
+            if first and first[0].shape[1] != x.shape[1]:
+                first = []
+            x, last = through_time(Plan("lstm"), module.cell, x, [Weights(w_ih, w_hh, b_ih, b_hh)], first)
             self.carried |= {n: value.detach() for n, value in zip(names, last, strict=True)}
         return x
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -33,18 +35,28 @@ class Gated(Executed):
 
     def _run(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """From x (T, B, D) to the states of the top (T, B, H) and the last of all layers and directions."""
-        layer, directions = self.layer, 1 + self.layer.bidirectional
-        drop = layer.dropout if self.training else 0.0
+        layer = self.layer
         weights = [
             Weights(*(getattr(self, f"{part}_{name}") for part in net.PARTS)) for _, name in layer.runs()
         ]
-        flat = [tensor for parts in weights for tensor in parts if tensor is not None]
-        plan = Plan(layer.kind, layer.num_layers, directions)
-        if foreign(x, *flat) or misfit(plan, x.shape[-1], (), [], flat):
-            output, (h_n, *_) = network_over_time(
-                self.cell, x, weights, (), lengths, directions=directions, drop=drop
-            )
-            return output, h_n
-        ends = None if lengths is None else lengths.to("cpu", torch.int64).contiguous()
-        output, h_n, *_ = recurrent(plan, x, [], flat, ends, drop)
+        plan = Plan(layer.kind, layer.num_layers, 1 + layer.bidirectional)
+        drop = layer.dropout if self.training else 0.0
+        output, (h_n, *_) = through_time(plan, self.cell, x, weights, (), lengths, drop)
         return output, h_n
+
+
+def through_time(
+    plan: Plan, cell: Cell, x: Tensor, weights: Sequence[Weights], first: Sequence[Tensor] = (),
+    lengths: Tensor | None = None, drop: float = 0.0,
+) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
+    """Gated layers one above the other: on the engine where it takes them, else by the cell's equations.
+
+    Args and answer are those of `cells._time.network_over_time`, with `plan` for what the weights belong to.
+    """
+    flat = [tensor for parts in weights for tensor in parts if tensor is not None]
+    rows = tuple(first[0].shape[:-1]) if first else ()
+    if foreign(x, *first, *flat) or misfit(plan, x.shape[-1], rows, first, flat):
+        return network_over_time(cell, x, weights, first, lengths, directions=plan.directions, drop=drop)
+    ends = None if lengths is None else lengths.to("cpu", torch.int64).contiguous()
+    output, *last = recurrent(plan, x, first, flat, ends, drop)
+    return output, last

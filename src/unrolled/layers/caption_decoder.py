@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, embedding, layer_norm, linear
 
-from .. import kernels
 from .. import network as net
 from ..cells import Weights
-from ..cells._time import over_time
 from ..cells.gru import GRU
 from ..cells.lstm import LSTM
-from ..kernels import gated_ops
+from ..kernels.recurrent import Plan
 from . import Executed, Rows
+from ._gated import through_time
 
 
 class Sentences(NamedTuple):
@@ -148,12 +147,8 @@ class CaptionDecoder(Executed):
         return torch.stack([*found, ends], 1)
 
     def _over_time(self, x: Tensor, states: list[Tensor], lengths: Tensor) -> Tensor:
-        weights = self._cell_weights()
-        if not kernels.supports(self.layer.cell, dtype=str(x.dtype), device=x.device.type):
-            return over_time(self.cell, x, weights, states, lengths, reverse=False)[0]
-        if self.layer.cell == "lstm":
-            return gated_ops.lstm(x, *weights, (states[0], states[1]), lengths=lengths)[0]
-        return gated_ops.gru(x, *weights, states[0], lengths=lengths)[0]
+        first = [state[None] for state in states]
+        return through_time(Plan(self.layer.cell), self.cell, x, [self._cell_weights()], first, lengths)[0]
 
     def _cell_weights(self) -> Weights:
         return Weights(*(getattr(self, f"{part}_l0") for part in net.PARTS))
