@@ -88,6 +88,43 @@ def test_a_missing_target_does_not_count_in_the_fit(rng: np.random.Generator) ->
     np.testing.assert_allclose(answer[known], windows.future[known], atol=0.05)
 
 
+def test_candidates_are_judged_on_earlier_folds_as_long_as_more_is_left_to_fit(
+    rng: np.random.Generator,
+) -> None:
+    def lengths(held: int, *series: int) -> list[list[int]]:
+        training = search.Training([y[:, None] for y in waves(rng, *series)], 6, 24, held=held)
+        return [[len(values) for values in fold.series] for fold in training.folds()]
+
+    assert lengths(50, 300, 300) == [[300, 300], [250, 250], [200, 200]]
+    assert lengths(50, 300, 90) == [[300, 90], [250]], "what has nothing before a fold is left out of it"
+    assert lengths(80, 300) == [[300], [220]]
+    assert lengths(120, 300) == [[300]]
+
+
+def test_a_map_that_one_stretch_alone_speaks_for_is_not_chosen(rng: np.random.Generator, monkeypatch) -> None:
+    """Every week is the same, but the last stretch is a flat line, which the shorter look-back forgets the week in."""
+    y = np.tile(rng.normal(size=168), 6)[:1000] + 0.02 * rng.normal(size=1000)
+    y[800:] = 0.02 * rng.normal(size=200)
+    training = search.Training([y[:, None]], 24, 24, held=200, measure="mse")
+    assert search.search(training, (24, 168)).choices[0].look == 168
+    monkeypatch.setattr(search, "MOST_FOLDS", 1)
+    assert search.search(training, (24, 168)).choices[0].look == 24
+
+
+def test_what_is_fitted_is_what_is_measured(rng: np.random.Generator) -> None:
+    """With squared errors and no ridge, no other map does better on the training windows."""
+    y = np.cumsum(rng.normal(size=400)) * np.linspace(1, 9, 400)
+    training = search.Training([y[:, None]], 3, 1, held=0, measure="mse")
+    windows = next(training.training(4))
+    scaled = search.scale(windows, training.scales, log=False)
+    best = search.Linear(training, 4, log=False).fit(search.Choice(4, 1e-9)).shared
+    errors = [
+        training.error(windows, search.answers(search.Maps(one), scaled, windows.series))
+        for one in (best, *(best + 0.01 * rng.normal(size=best.shape) for _ in range(20)))
+    ]
+    assert errors[0] == min(errors)
+
+
 def test_a_constant_series_stays_what_it_is() -> None:
     found = Forecaster(5, season=7).fit([np.full(90, 42.0)]).predict()
     np.testing.assert_allclose(found.quantiles, 42, atol=1e-3)

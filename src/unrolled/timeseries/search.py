@@ -2,13 +2,15 @@
 
 What is chosen: logarithms or not, how far the maps look back, how strongly they are held small (ridge), and how many
 windows' worth of all series each series' own map is drawn to (pool; infinite: one map for all). The best maps are
-averaged as long as the average is better on validation (Caruana et al. 2004).
+averaged as long as the average is better on validation (Caruana et al. 2004). One stretch of time is one season and
+one mood of a series, and what is best there need not be best after; so candidates are fitted and judged up to three
+times, each a validation's length earlier (rolling origin; Tashman 2000), and compared by the mean of their ratios.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,8 +22,8 @@ from ..metrics.series import naive2, owa, seasonal_step, smape
 from ..tasks.forecast import Scaled, mapped, scale
 
 Array = np.ndarray
-RIDGES, POOLS = (0.003, 0.01, 0.03, 0.1, 0.3), (10.0, 100.0, np.inf)
-MOST_WINDOWS, MOST_JUDGED, MOST_MAPS = 1_000_000, 10_000, 3
+RIDGES, POOLS = (0.003, 0.03, 0.3), (10.0, 100.0, np.inf)
+MOST_WINDOWS, MOST_JUDGED, MOST_MAPS, MOST_FOLDS = 1_000_000, 10_000, 3, 3
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,16 @@ class Training:
         found = np.array([judge(values[:, 0], self.season) for values in self.series])
         return np.where(np.isfinite(found) & (found > 0), found, np.nan)
 
+    def folds(self) -> list[Training]:
+        """The training as it is, and one and two validations earlier, while more is left to fit on than to judge."""
+        length = float(np.median([len(values) for values in self.series]))
+        found, least = [self], max(self.held, self.horizon)
+        for k in range(1, MOST_FOLDS):
+            kept = [v[: len(v) - k * self.held] for v in self.series if _known(v[: -(k + 1) * self.held])]
+            if length - (k + 1) * self.held > least and kept:
+                found.append(replace(self, series=kept, _kept=[]))
+        return found
+
     def cut(self, number: int, look: int, origins: Array) -> win.Windows:
         """Windows of one series."""
         options = {"known": self.known, "season": self.season, "number": number}
@@ -148,6 +160,12 @@ class Training:
         return float(np.nanmean(each)) if np.isfinite(each).any() else 0.0
 
 
+def _known(values: Array) -> bool:
+    """Whether every column has values, and its target two."""
+    known = np.isfinite(values)
+    return bool(known.any(0).all() and known[:, 0].sum() > 1)
+
+
 class Linear:
     """The moments of all training windows for one look-back, from which maps follow at little cost."""
 
@@ -164,11 +182,14 @@ class Linear:
         self.all = sum(list(self.each.values())[1:], next(iter(self.each.values())))
 
     def _rows(self, windows: win.Windows) -> tuple[Array, Array]:
-        """Features and targets, weighted by the root of the window's size in those of its series."""
+        """Features and targets, weighted by the root of the window's size in those of its series.
+
+        Where squared errors are what counts, by the size itself, so that what is fitted is what is measured.
+        """
         unit = spread(self.training.series[windows.series[0]][:, 0], self.log)
         known = windows.take(np.isfinite(windows.future).any(1))
         w = scale(known, self.training.scales, log=self.log)
-        weight = np.sqrt(w.size / unit)
+        weight = (w.size / unit) ** (1.0 if self.training.measure == "mse" else 0.5)
         return (w.features * weight).astype(np.float32), (w.targets * weight).astype(np.float32)
 
     def fit(self, choice: Choice) -> Maps:
@@ -212,7 +233,7 @@ class Found:
         judged: the validation windows.
         answers: the average of the maps on them, (N, H), in logarithms if `log`.
         error: its error.
-        table: every candidate and its error.
+        table: every candidate and its error, the mean of all folds.
     """
 
     choices: tuple[Choice, ...]
@@ -224,7 +245,11 @@ class Found:
 
     def points(self, answers: Array) -> Array:
         """Answers in the units of the series."""
-        return np.exp(np.minimum(answers, 700)) if self.log else answers
+        return _points(answers, self.log)
+
+
+def _points(answers: Array, log: bool) -> Array:
+    return np.exp(np.minimum(answers, 700)) if log else answers
 
 
 def search(
@@ -237,47 +262,63 @@ def search(
         looks: look-backs to try; by default `Training.looks`.
         on_step: called with a line for each candidate.
     """
-    tried: list[tuple[Choice, bool, float, Array]] = []
-    looks = list(looks or training.looks)
-    judged = training.validation(max(looks))
+    looks, folds = list(looks or training.looks), training.folds()
+    judged = [(fold, fold.validation(max(looks))) for fold in folds]
     pools = POOLS if len(training.series) > 1 else (np.inf,)
+    table: list[Tried] = []
+    say = on_step or (lambda line: None)
 
-    def judge(look: int, log: bool, ridge: float, pool: float) -> None:
-        linear, choice = linears[look, log], Choice(look, ridge, pool)
-        z = answers(linear.fit(choice), scaled[look, log], judged.series)
-        error = training.error(judged, np.exp(np.minimum(z, 700)) if log else z)
-        tried.append((choice, log, error, z))
-        if on_step:
-            on_step(f"{choice}{' in logarithms' if log else ''}: {error:.4f}")
+    def tried(look: int, log: bool, ridges: Sequence[float], pools: Sequence[float]) -> list[Tried]:
+        rows = _tried(judged, log, [Choice(look, ridge, pool) for ridge in ridges for pool in pools])
+        table.extend(rows)
+        for choice, _, error, _ in rows:
+            say(f"{choice}{' in logarithms' if log else ''}: {error:.4f}")
+        return rows
 
-    linears, scaled = {}, {}
-    for log in (False, True) if training.may_log else (False,):
-        for look in looks:
-            linears[look, log] = Linear(training, look, log=log)
-            scaled[look, log] = scale(judged.tail(look), training.scales, log=log)
-            judge(look, log, RIDGES[0], pools[min(1, len(pools) - 1)])
-    log = min(tried, key=lambda t: t[2])[1]
-    for choice, *_ in sorted((t for t in tried if t[1] == log), key=lambda t: t[2])[:2]:
-        for ridge in RIDGES:
-            for pool in pools:
-                judge(choice.look, log, ridge, pool)
-    return _averaged(training, judged, [t for t in tried if t[1] == log], [t[:3] for t in tried])
+    log = False
+    if training.may_log:
+        firsts = [tried(look, log, RIDGES[:1], pools[-2:][:1])[0] for log in (False, True) for look in looks]
+        log = min(firsts, key=_error)[1]
+    best = [min(tried(look, log, RIDGES, pools), key=_error) for look in looks]
+    return _averaged(judged, sorted(best, key=_error), table)
 
 
-def _averaged(training: Training, judged: win.Windows, tried: list, table: list) -> Found:
+Tried = tuple[Choice, bool, float, list[Array]]
+Judged = list[tuple[Training, win.Windows]]
+
+
+def _error(row: Tried) -> float:
+    return row[2]
+
+
+def _tried(judged: Judged, log: bool, choices: list[Choice]) -> list[Tried]:
+    """Choices of one look-back: their errors, and their answers fold by fold."""
+    found: list[list[Array]] = [[] for _ in choices]
+    for training, windows in judged:
+        linear = Linear(training, choices[0].look, log=log)
+        scaled = scale(windows.tail(linear.look), training.scales, log=log)
+        for z, choice in zip(found, choices, strict=True):
+            z.append(answers(linear.fit(choice), scaled, windows.series))
+    return [(choice, log, _mean(judged, log, z), z) for choice, z in zip(choices, found, strict=True)]
+
+
+def _mean(judged: Judged, log: bool, zs: list[Array]) -> float:
+    """The geometric mean of the folds' errors: a fold that is hard for all does not outvote the others."""
+    errors = [t.error(w, _points(z, log)) for (t, w), z in zip(judged, zs, strict=True)]
+    return float(np.exp(np.mean(np.log(np.maximum(errors, 1e-300)))))
+
+
+def _averaged(judged: Judged, best: list[Tried], table: list[Tried]) -> Found:
     """The best map of each look-back, averaged best first as long as that helps."""
-    best = [
-        min((t for t in tried if t[0].look == look), key=lambda t: t[2])
-        for look in {t[0].look for t in tried}
-    ]
-    ordered = sorted(best, key=lambda t: t[2])
-    chosen, z, error, log = [ordered[0][0]], ordered[0][3], ordered[0][2], ordered[0][1]
-    for choice, _, _, answer in ordered[1:MOST_MAPS]:
-        mixed = z + (answer - z) / (len(chosen) + 1)
-        new = training.error(judged, np.exp(np.minimum(mixed, 700)) if log else mixed)
+    chosen, log, error, zs = [best[0][0]], *best[0][1:]
+    for choice, _, _, more in best[1:MOST_MAPS]:
+        mixed = [z + (a - z) / (len(chosen) + 1) for z, a in zip(zs, more, strict=True)]
+        new = _mean(judged, log, mixed)
         if new < error:
-            chosen, z, error = [*chosen, choice], mixed, new
-    return Found(tuple(chosen), log, judged, z, error, tuple(table))
+            chosen, zs, error = [*chosen, choice], mixed, new
+    training, windows = judged[0]
+    error = training.error(windows, _points(zs[0], log))
+    return Found(tuple(chosen), log, windows, zs[0], error, tuple(row[:3] for row in table))
 
 
 def fitted(training: Training, found: Found, windows: win.Windows) -> Array:
