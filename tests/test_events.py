@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from unrolled import cli
+from unrolled.config import RunConfig
 from unrolled.data.series import Clock, Panel, Series
 from unrolled.errors import BundleError, DataError, UsageError
 from unrolled.metrics import nab
+from unrolled.network import GRU, Dense, Network
 from unrolled.tasks import events
-from unrolled.timeseries.alarms import EventDetector, novelty
+from unrolled.timeseries.alarms import NETWORK, EventDetector, novelty
 
 MINUTE = Clock("second", 60)
 
@@ -67,6 +69,74 @@ def test_it_warns_before_the_event_and_says_how_early(rng: np.random.Generator) 
     assert held.false_per_day <= 1.0
 
 
+def two_bumps(rng: np.random.Generator, steps: int = 6000) -> Panel:
+    """An alarm comes twelve steps after two bumps of one sign; after bumps of two signs none comes."""
+    bump, alarm = 0.1 * rng.normal(size=steps), np.zeros(steps)
+    for at in range(40, steps - 40, 40):
+        first, second = rng.choice([-1, 1], size=2)
+        bump[at : at + 2] += 3 * first
+        bump[at + 7 : at + 9] += 3 * second
+        alarm[at + 20 : at + 23] = first == second
+    return Panel((Series("", 0, np.column_stack([alarm, bump])),), ("alarm", "bump"), MINUTE)
+
+
+def test_a_network_sees_what_no_single_step_shows(
+    rng: np.random.Generator, tmp_path: Path, run_python
+) -> None:
+    pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
+    training, test, said = two_bumps(rng), two_bumps(rng), []
+    config = RunConfig(**NETWORK | {"learning_rate": 0.01, "epochs": 8})
+    model = EventDetector(12, units=16).fit(training, config=config, on_step=said.append)
+    assert model.task.steps == 12
+    rows = {judged.name: judged.row() for judged in model.judge(test)}
+    plain = rows["logistic regression on the columns"]["average_precision"]
+    assert rows["model"]["average_precision"] > plain + 0.1
+    assert [len(line.split(",")) for line in said if line.startswith("past:")] == [3], (
+        "past alone is not watched"
+    )
+    model.save(tmp_path / "run")
+    source = (
+        "import sys, numpy as np; from unrolled.data.series import *; from unrolled.timeseries import EventDetector\n"
+        "rows = np.load(sys.argv[2]); panel = Panel((Series('', 0, rows),), ('alarm', 'bump'), Clock('second', 60))\n"
+        "np.save(sys.argv[2], EventDetector.load(sys.argv[1]).probabilities(panel)[0]); print('torch' in sys.modules)"
+    )
+    values = test.series[0].values[:700]
+    np.save(tmp_path / "rows.npy", values)
+    assert run_python(source, str(tmp_path / "run"), str(tmp_path / "rows.npy")).stdout.strip() == "False"
+    alone = np.load(tmp_path / "rows.npy")
+    np.testing.assert_array_equal(alone, model.probabilities(test)[0][:700], "nothing after a step is read")
+
+
+def test_a_window_is_the_steps_up_to_its_own() -> None:
+    values = np.column_stack([np.zeros(6), np.arange(6.0)])
+    network = Network((GRU(2), Dense(1)), (3, 7))
+    arrays = {"mean": np.zeros(7), "size": np.ones(7)}
+    task = events.Events(10, ("alarm", "x"), MINUTE, 0.5, ("columns", "past"), network, arrays)
+    windows = task.inputs(values, 0)
+    assert windows.shape == (6, 3, 7)
+    np.testing.assert_array_equal(
+        windows[:, -1], events.features(values, 0, MINUTE, 10, task.groups).astype("f")
+    )
+    np.testing.assert_array_equal(windows[4, :, 1], [2, 3, 4])
+    np.testing.assert_array_equal(windows[0, :, 1], [0, 0, 0])
+
+
+@pytest.mark.parametrize("days", [4, 8, 11])
+def test_a_model_reads_fewer_and_more_days_than_it_learned_from(rng: np.random.Generator, days: int) -> None:
+    """Eight days have a week in them but their first 70% have not; eleven have one; an hour has not even a day."""
+    quarter, steps = Clock("second", 900), days * 96
+    alarm = (np.arange(steps) % 96 == 40).astype(float)
+    model = EventDetector(4).fit(
+        Panel((Series("", 0, np.column_stack([alarm, rng.normal(size=steps)])),), ("alarm", "x"), quarter)
+    )
+    assert ("week" in model.task.groups) == ("time" in model.task.groups and days == 11)
+    for count in (4, 2000):
+        assert events.features(np.zeros((count, 2)), 0, quarter, 4, ("time", "week")).shape == (count, 8)
+        rows = np.column_stack([np.zeros(count), np.zeros(count)])
+        (found,) = model.probabilities(Panel((Series("", 0, rows),), ("alarm", "x"), quarter))
+        assert np.isfinite(found).all()
+
+
 def test_fewer_false_alarms_cost_recall(rng: np.random.Generator) -> None:
     panel = machine(rng)
     few, many = (EventDetector(10, false_alarms=n).fit(panel) for n in (1, 50))
@@ -108,6 +178,7 @@ def test_what_cannot_be_learned_is_named(event: np.ndarray, sentence: str) -> No
     [
         ({"horizon": 0}, "horizon is 0; it must be at least 1."),
         ({"horizon": 1, "false_alarms": 0}, "false_alarms is 0; it must be above 0."),
+        ({"horizon": 1, "units": -1}, "units is -1; it must be 0 or more."),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict, sentence: str) -> None:

@@ -38,7 +38,7 @@ class SeriesBench(Bench):
     only: str = option("ett,m4,nab,occupancy", "Collections to measure, with commas between.")
     data: str = option("", "Folder that holds series/; by default $UNROLLED_DATA.")
     units: int = option(
-        64, "Of the GRU that corrects the linear maps of forecasts (needs torch); 0: none.", least=0
+        64, "Of the GRU beside the linear maps and the regression (needs torch); 0: none.", least=0
     )
     generated: bool = option(False, "Small generated data of the same form, to see how it looks.")
 
@@ -117,9 +117,10 @@ class SeriesBench(Bench):
         rows = []
         training, *tests = rooms if self.generated else _published.occupancy(self.folder)
         for horizon in (15, 30):
-            model = EventDetector(horizon).fit(training)
+            model = EventDetector(horizon, units=self.units).fit(training)
             for number, test in enumerate(tests, 1):
-                rows += [{"minutes": horizon, "test": number, **judged.row()} for judged in model.judge(test)]
+                place = {"minutes": horizon, "test": number, "steps_read": model.task.steps or 1}
+                rows += [place | judged.row() for judged in model.judge(test)]
         for row in rows:
             say("occupancy: " + _listed(row))
         return [

@@ -68,7 +68,13 @@ class Making:
     observed: list[str] | None = option(None, "Column whose past may help; may be given again.")  # noqa: RUF009
     season: int | None = option(None, "Steps of one cycle.", "by the clock")
     held: int | None = option(None, "Steps at the end to choose on.", "a fifth")
-    units: int = option(0, "Of a GRU that corrects the linear maps (needs torch); 0: none.")
+
+
+@dataclass(frozen=True)
+class Adding:
+    """The network that may join the linear model."""
+
+    units: int = option(0, "Of a GRU beside the linear model (needs torch); 0: none.")
     epochs: int = option(6, "Passes of its training.")
     seed: int = option(0, "Of its first weights and order.")
 
@@ -89,11 +95,11 @@ def _train_forecast(
     from ..config import RunConfig
     from ..timeseries import NETWORK, Forecaster
 
-    source, making = taken(Moments, options), taken(Making, options)
+    source, making, adding = taken(Moments, options), taken(Making, options), taken(Adding, options)
     known, observed = making.known or [], making.observed or []
     panel = source.read(input_, [target_column, *known, *observed])
-    config = RunConfig(**NETWORK | {"epochs": making.epochs, "seed": making.seed})
-    model = Forecaster(horizon, season=making.season, known=known, observed=observed, units=making.units)
+    config = RunConfig(**NETWORK | {"epochs": adding.epochs, "seed": adding.seed})
+    model = Forecaster(horizon, season=making.season, known=known, observed=observed, units=adding.units)
     model.fit(panel, held=making.held, config=config, on_step=say)
     figures = model.validated().figures()
     if as_json:
@@ -140,19 +146,26 @@ def _train_events(
     as_json: Json = False, **options: Any,
 ) -> None:  # fmt: skip
     """Learn to warn of an event before it begins. Persistence and a plain regression stand beside the model."""
+    from ..config import RunConfig
     from ..data.windows import picked
-    from ..timeseries.alarms import EventDetector
+    from ..timeseries.alarms import NETWORK, EventDetector
 
     panel = taken(Moments, options).read(input_, None)
     columns = [c for c in panel.columns if c != event_column and c not in (exclude or [])]
-    model = EventDetector(horizon, false_alarms=false_alarms).fit(picked(panel, [event_column, *columns]))
+    adding = taken(Adding, options)
+    config = RunConfig(**NETWORK | {"epochs": adding.epochs, "seed": adding.seed})
+    model = EventDetector(horizon, false_alarms=false_alarms, units=adding.units)
+    model.fit(picked(panel, [event_column, *columns]), config=config, on_step=say)
     rows = [judged.row() for judged in model.validation]
     if as_json:
         print(json.dumps(rows))
     else:
         cells = [[f"{v:.4g}" if isinstance(v, float) else v for v in row.values()] for row in rows]
         table(["on the held-out steps", *[*rows[0]][1:]], cells)
-    say(f"reads: {', '.join(model.task.groups)}; alarm from a probability of {model.task.threshold:.3g}")
+    reader = f"a GRU over {model.task.steps} steps" if model.task.steps else "a regression on one step"
+    say(
+        f"{reader} reads: {', '.join(model.task.groups)}; alarm from a probability of {model.task.threshold:.3g}"
+    )
     model.save(output)
     say(f"model: {output}")
 
@@ -186,12 +199,12 @@ def _write(output: str, rows: Iterable[Sequence[str]]) -> None:
         csv.writer(file, lineterminator="\n").writerows(rows)
 
 
-train_forecast = with_options(_train_forecast, Moments, Making)
+train_forecast = with_options(_train_forecast, Moments, Making, Adding)
 train_forecast.examples = examples(  # type: ignore[attr-defined]
     "unrolled train forecast sales.csv --time-column date --target-column sales --horizon 48 -o runs/sales",
     "unrolled train forecast sales.csv --target-column sales --id-column shop --known price --horizon 14 -o runs/shops",
 )
-train_events = with_options(_train_events, Moments)
+train_events = with_options(_train_events, Moments, Adding)
 train_events.examples = examples(  # type: ignore[attr-defined]
     "unrolled train events machine.csv --time-column time --event-column alarm --horizon 30 -o runs/alarm",
     "unrolled train events room.csv --event-column occupied --exclude light --horizon 15 -o runs/room",

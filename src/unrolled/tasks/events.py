@@ -1,11 +1,11 @@
 """Events: will one begin within the next `horizon` steps? Asked at every step at which none is under way.
 
-Notation: T steps, C observed columns, F features.
+Notation: T steps, C observed columns, F features, W steps of a window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -20,7 +20,9 @@ from . import Task
 
 Array = np.ndarray
 _DAY = 86_400
+PERIODS = {"time": _DAY, "week": 7 * _DAY}
 TRACE = (1, 5, 15, 60)
+_TOGETHER = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,7 @@ class Events(Task):
         clock: of the series.
         threshold: probability from which it raises the alarm.
         groups: which features it reads, see `features`.
-        network: one dense layer: the logistic regression on `features`.
+        network: reads the `features` of a step, (F,), as a logistic regression does, or of the last W steps, (W, F).
         arrays: "mean" and "size" (F,) that features are standardised with.
     """
 
@@ -47,10 +49,29 @@ class Events(Task):
     network: Network
     arrays: Mapping[str, Array] = field(repr=False, default_factory=dict)
 
+    @property
+    def steps(self) -> int:
+        """W, or 0 where the network reads one step alone."""
+        shape = self.network.input_shape
+        return int(shape[0] or 1) if len(shape) > 1 else 0
+
     def inputs(self, values: Array, first: int) -> Array:
-        """What the network reads at each step: (T, F) float32, standardised."""
+        """What the network reads at each step: (T, F) or (T, W, F) float32, standardised.
+
+        Before the first step a window repeats it.
+        """
         x = features(values, first, self.clock, self.horizon, self.groups)
-        return ((x - self.arrays["mean"]) / self.arrays["size"]).astype(np.float32)
+        x = ((x - self.arrays["mean"]) / self.arrays["size"]).astype(np.float32)
+        if not self.steps:
+            return x
+        x = np.concatenate([np.repeat(x[:1], self.steps - 1, axis=0), x])
+        return np.lib.stride_tricks.sliding_window_view(x, self.steps, axis=0).swapaxes(1, 2)
+
+    def chances(self, run: Callable[[Array], Array], values: Array, first: int) -> Array:
+        """For each step (T,) how likely an event begins within the horizon; `run` executes the network."""
+        x = self.inputs(values, first)
+        parts = [run(np.ascontiguousarray(x[i : i + _TOGETHER]))[:, 0] for i in range(0, len(x), _TOGETHER)]
+        return 1 / (1 + np.exp(-np.clip(np.concatenate(parts).astype(np.float64), -60, 60)))
 
     def settings(self) -> dict[str, Any]:
         """Everything but arrays and layers."""
@@ -73,7 +94,7 @@ class Events(Task):
     def with_arrays(self, arrays: Mapping[str, Array]) -> Events:
         """The same alarm with what its features are standardised with."""
         for name in ("mean", "size"):
-            if name not in arrays or arrays[name].shape != self.network.input_shape:
+            if name not in arrays or arrays[name].shape != self.network.input_shape[-1:]:
                 raise BundleError(f"The alarm's array '{name}' is missing or of another size. Train again.")
         return replace(self, arrays=arrays)
 
@@ -113,16 +134,16 @@ def features(
 ) -> Array:
     """What is known at each step (T, F), of it and of what came before it alone.
 
-    Groups: "time" of day and of week (two waves each, where the clock has them); "past", how long ago the last event
-    was; "columns", each observed column now, and less what it was 1, 5, 15, 60 steps and a horizon before.
+    Groups: "time" of day and "week", of the week (two waves each, where the clock has them); "past", how long ago the
+    last event was; "columns", each observed column now, and less what it was 1, 5, 15, 60 steps and a horizon before.
     """
     parts = []
     steps = np.arange(len(values))
-    if "time" in groups and clock.unit == "second":
-        seconds = first + steps * clock.step
-        for period in (_DAY, 7 * _DAY):
-            if clock.step * 4 <= period <= clock.step * len(values):
-                parts += [f(2 * np.pi * k * seconds / period) for k in (1, 2) for f in (np.sin, np.cos)]
+    seconds = first + steps * clock.step
+    for name, period in PERIODS.items():
+        # Nothing here may depend on how many rows there are: a model has to read any number of them.
+        if name in groups and clock.unit == "second" and clock.step * 4 <= period:
+            parts += [f(2 * np.pi * k * seconds / period) for k in (1, 2) for f in (np.sin, np.cos)]
     if "past" in groups:
         parts.append(np.log1p(since(values[:, 0])))
     if "columns" in groups:
@@ -138,11 +159,6 @@ def features(
 def _carried(column: Array) -> Array:
     """The column with gaps filled from the past alone; what is missing at the beginning is the first known value."""
     return filled(column, 1)
-
-
-def probability(logits: Array) -> Array:
-    """1 / (1 + exp(-z))."""
-    return 1 / (1 + np.exp(-np.clip(np.asarray(logits, np.float64), -60, 60)))
 
 
 def weights_of(model: Logistic) -> dict[str, Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,15 +11,25 @@ import numpy as np
 from .. import bundle as bundles
 from ..config import RunConfig
 from ..data.series import Panel
-from ..errors import DataError, UsageError
+from ..errors import DataError, UsageError, need
 from ..linear import Logistic
 from ..metrics.series import AlarmScore, alarms, average_precision
 from ..network import Dense, Network
+from ..runtime import Runtime
 from ..tasks import events as ev
 
 Array = np.ndarray
 GROUPS = (("time",), ("past",), ("time", "past"), ("columns", "past"), ("time", "columns", "past"))
+WATCHED = (("time", "past"), ("columns", "past"), ("time", "columns", "past"))
 RIDGES = (1.0, 10.0, 100.0)
+NETWORK: dict[str, Any] = {
+    "task": "events", "epochs": 6, "batch_size": 64, "optimizer": "adam", "clip_norm": 1.0, "schedule": "cosine",
+}  # fmt: skip
+"""How the network is trained, unless `fit` is told otherwise."""
+Part = tuple[Array, Array, int, int]
+"""Of one series: values for training, all values, the moment of the first, and where validation begins."""
+Candidate = tuple[float, ev.Events, dict[str, Array]]
+"""Average precision on validation, and what has it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,72 +58,93 @@ class Judged:
 class EventDetector:
     """Warns of an event up to `horizon` steps ahead; see docs/series.md.
 
-    The model is a logistic regression on what is known at a step; which groups of features it reads, and how strongly
-    it is held small, is chosen on validation, and so is the threshold.
+    The model is a logistic regression on what is known at a step, or, with `units`, a GRU that reads the same of the
+    steps up to it. Which of them, which groups of features it reads, how strongly the regression is held small: what
+    has the highest average precision on validation is taken. The threshold is chosen there too.
 
     Args:
         horizon: steps ahead.
         false_alarms: how many a day are put up with; the threshold is the lowest that keeps to it on validation.
+        units: of the GRU that is tried (needs torch); 0 leaves it out.
 
     Raises:
         UsageError: an option that makes no sense.
     """
 
-    def __init__(self, horizon: int, *, false_alarms: float = 1.0) -> None:
+    def __init__(self, horizon: int, *, false_alarms: float = 1.0, units: int = 0) -> None:
         if horizon < 1:
             raise UsageError(f"horizon is {horizon}; it must be at least 1.")
         if false_alarms <= 0:
             raise UsageError(f"false_alarms is {false_alarms}; it must be above 0.")
-        self.horizon, self.false_alarms = horizon, false_alarms
+        if units < 0:
+            raise UsageError(f"units is {units}; it must be 0 or more.")
+        self.horizon, self.false_alarms, self.units = horizon, false_alarms, units
         self.bundle: bundles.Bundle | None = None
         self.validation: list[Judged] = []
-        self.table: list[tuple[tuple[str, ...], float, float]] = []
         self._peers: dict[str, tuple[ev.Events, dict[str, Array]]] = {}
 
-    def fit(self, panel: Panel, *, held: float = 0.3) -> EventDetector:
+    def fit(
+        self,
+        panel: Panel,
+        *,
+        held: float = 0.3,
+        config: RunConfig | None = None,
+        on_step: Callable[[str], None] | None = None,
+    ) -> EventDetector:
         """Learn from a panel whose first column is the event (0 or 1) and whose others are observed.
 
         Args:
             panel: one or several series.
             held: share at the end of each series for validation, behind a gap of one horizon.
+            config: of the network's training.
+            on_step: called with a line for each thing tried.
 
         Raises:
             DataError: no event to learn from, or none in the validation.
         """
         self._check(panel)
-        parts = [self._split(one.values, one.first, panel, held) for one in panel.series]
-        made = {}
+        say, parts = (
+            on_step or (lambda line: None),
+            [self._split(v.values, v.first, held) for v in panel.series],
+        )
+        if self.units:
+            need("torch", "train", "Training the network (units above 0)")
+        made: list[Candidate] = []
         for groups in GROUPS:
-            for ridge in RIDGES:
-                events, weights = self._learn(panel, parts, groups, ridge)
-                precision = average_precision(*self._answers(events, weights, parts))
-                self.table.append((groups, ridge, precision))
-                made[groups, ridge] = events, weights
-        self._chosen(made, panel, parts)
+            tried = [self._learn(panel, parts, groups, ridge) for ridge in RIDGES]
+            if self.units and groups in WATCHED:
+                from .watch import learn
+
+                found = learn(tried[0][1], parts, self.units, config or RunConfig(**NETWORK))
+                tried.append(self._candidate(*found, parts))
+            made += tried
+            say(f"{', '.join(groups)}: average precision {', '.join(f'{row[0]:.4f}' for row in tried)}")
+        plain = [row for row in made if row[1].groups == ("columns", "past") and not row[1].steps]
+        self._chosen({"model": made, REGRESSION: plain}, panel, parts)
         return self
 
-    def _chosen(self, made: dict, panel: Panel, parts: list) -> None:
-        plain = [row for row in self.table if row[0] == ("columns", "past")]
-        for name, rows in (("model", self.table), (REGRESSION, plain)):
-            groups, ridge, _ = max(rows, key=lambda row: np.nan_to_num(row[2]))
-            events, weights = made[groups, ridge]
-            events = replace(events, threshold=self._threshold(events, weights, panel, parts))
+    def _chosen(self, made: dict[str, list[Candidate]], panel: Panel, parts: list[Part]) -> None:
+        for name, rows in made.items():
+            _, events, weights = max(rows, key=lambda row: np.nan_to_num(row[0]))
+            scores = _scores(events, weights, parts)
+            events = replace(events, threshold=self._threshold(scores, panel))
             self._peers[name] = events, weights
-            self.validation.append(
-                self._judge(name, events, weights, panel, [(v[1], v[2], v[3]) for v in parts])
-            )
+            self.validation.append(_compared(name, scores, events.threshold, self.horizon, panel))
         events, weights = self._peers["model"]
         self.bundle = bundles.Bundle(events, weights, RunConfig(task="events"), "", "events")
 
     def probabilities(self, panel: Panel) -> list[Array]:
         """For each series the probability at each step (T,) that an event begins within the horizon."""
         events, run = self.task, self._bundle().runtime
-        return [ev.probability(run(events.inputs(one.values, one.first))[:, 0]) for one in panel.series]
+        return [events.chances(run, one.values, one.first) for one in panel.series]
 
     def judge(self, panel: Panel) -> list[Judged]:
         """The model, the logistic regression on the columns, and persistence, each on all of `panel`."""
-        whole = [(one.values, one.first, 0) for one in panel.series]
-        found = [self._judge(name, *peer, panel, whole) for name, peer in self._peers.items()]
+        whole = [(one.values, one.values, one.first, 0) for one in panel.series]
+        found = [
+            _compared(name, _scores(events, weights, whole), events.threshold, self.horizon, panel)
+            for name, (events, weights) in self._peers.items()
+        ]
         return [*found, self._persistence(panel)]
 
     @property
@@ -155,14 +186,15 @@ class EventDetector:
                 f"No event begins in '{panel.columns[0]}', so there is nothing to learn. Give more rows."
             )
 
-    def _split(self, values: Array, first: int, panel: Panel, held: float) -> tuple[Array, Array, int, int]:
-        """Values for training, all values for validation, their first moment, and where validation begins."""
+    def _split(self, values: Array, first: int, held: float) -> Part:
         at = round(len(values) * (1 - held))
         return values[: max(at - self.horizon, 1)], values, first, at
 
-    def _learn(
-        self, panel: Panel, parts: list, groups: tuple[str, ...], ridge: float
-    ) -> tuple[Any, dict[str, Array]]:
+    def _learn(self, panel: Panel, parts: list[Part], groups: tuple[str, ...], ridge: float) -> Candidate:
+        """A logistic regression."""
+        week = ev.PERIODS["week"] / panel.clock.step
+        if "time" in groups and any(len(training) >= week for training, *_ in parts):
+            groups = ("week", *groups)
         xs, ys = [], []
         for training, _, first, _ in parts:
             y = ev.labels(training[:, 0], self.horizon)
@@ -178,35 +210,24 @@ class EventDetector:
         network = Network((Dense(1),), (x.shape[1],))
         arrays = {"mean": model.mean, "size": model.size}
         events = ev.Events(self.horizon, panel.columns, panel.clock, 0.5, groups, network, arrays)
-        return events, ev.weights_of(model)
+        return self._candidate(events, ev.weights_of(model), parts)
 
-    def _answers(self, events: ev.Events, weights: dict[str, Array], parts: list) -> tuple[Array, Array]:
-        """Labels and log-odds of all validation steps that have a label."""
+    def _candidate(self, events: ev.Events, weights: dict[str, Array], parts: list[Part]) -> Candidate:
         truth, score = [], []
-        for _, values, first, at in parts:
-            y = ev.labels(values[:, 0], self.horizon)[at:]
-            z = _logits(events, weights, values, first)[at:]
+        for event, s in _scores(events, weights, parts):
+            y = ev.labels(event, self.horizon)
             truth.append(y[np.isfinite(y)])
-            score.append(z[np.isfinite(y)])
-        return np.concatenate(truth), np.concatenate(score)
+            score.append(s[np.isfinite(y)])
+        return average_precision(np.concatenate(truth), np.concatenate(score)), events, weights
 
-    def _threshold(self, events: ev.Events, weights: dict[str, Array], panel: Panel, parts: list) -> float:
-        """The lowest probability that raises at most `false_alarms` a day on validation."""
-        _, scores = self._answers(events, weights, parts)
-        for level in np.quantile(scores, np.linspace(0, 1, 201)):
-            tried = replace(events, threshold=float(ev.probability(level)))
-            found = self._judge("", tried, weights, panel, [(v[1], v[2], v[3]) for v in parts])
+    def _threshold(self, scores: list[tuple[Array, Array]], panel: Panel) -> float:
+        """The lowest probability that raises at most `false_alarms` a day."""
+        every = np.concatenate([s[np.isfinite(ev.labels(event, self.horizon))] for event, s in scores])
+        for level in np.quantile(every, np.linspace(0, 1, 201)).tolist():
+            found = _compared("", scores, level, self.horizon, panel)
             if found.score.false_per_day <= self.false_alarms:
-                return tried.threshold
-        return float(ev.probability(scores.max() + 1e-6))
-
-    def _judge(
-        self, name: str, events: ev.Events, weights: dict[str, Array], panel: Panel, parts: list
-    ) -> Judged:
-        scores = [
-            (v[at:, 0], ev.probability(_logits(events, weights, v, first))[at:]) for v, first, at in parts
-        ]
-        return _compared(name, scores, events.threshold, self.horizon, panel)
+                return level
+        return float(np.nextafter(every.max(), 1))
 
     def _persistence(self, panel: Panel) -> Judged:
         """The more recent the last event, the likelier the next: an alarm for one horizon after each."""
@@ -217,8 +238,10 @@ class EventDetector:
 REGRESSION = "logistic regression on the columns"
 
 
-def _logits(events: ev.Events, weights: dict[str, Array], values: Array, first: int) -> Array:
-    return events.inputs(values, first) @ weights["0.weight"][0] + weights["0.bias"][0]
+def _scores(events: ev.Events, weights: dict[str, Array], parts: list[Part]) -> list[tuple[Array, Array]]:
+    """Of each series the event column and the probabilities, both from where validation begins."""
+    run = Runtime(events.network, weights)
+    return [(v[at:, 0], events.chances(run, v, first)[at:]) for _, v, first, at in parts]
 
 
 def _compared(
