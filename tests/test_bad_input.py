@@ -129,3 +129,21 @@ def test_cells_that_hold_nothing_are_empty(tmp_path):
     parquet.write_table(arrow.table({"text": ["good film", None, ""]}), tmp_path / "t.parquet")
     assert cli.run(["predict", str(tmp_path / "t.parquet"), "-o", str(tmp_path / "out.parquet")]) == 0
     assert parquet.read_table(tmp_path / "out.parquet")["status"].to_pylist() == ["ok", "empty", "empty"]
+
+
+def test_a_workbook_is_answered_measured_and_written(tmp_path, capsys):
+    openpyxl = pytest.importorskip("openpyxl", reason="openpyxl is not installed (extra 'xlsx')")
+    book = openpyxl.Workbook()
+    for row in (["id", "text", "label"], ["007", "a wonderful film", "positive"], ["008", "dull", "negative"]):
+        book.active.append(row)
+    book.save(tmp_path / "t.xlsx")
+    assert cli.run(["predict", str(tmp_path / "t.xlsx"), "-o", str(tmp_path / "out.xlsx")]) == 0
+    rows = list(openpyxl.load_workbook(tmp_path / "out.xlsx").active.values)
+    assert [row[:4] for row in rows] == [
+        ("id", "text", "label", "sentiment"),
+        ("007", "a wonderful film", "positive", "positive"),
+        ("008", "dull", "negative", "negative"),
+    ]
+    assert cli.run(["sentiment", str(tmp_path / "t.xlsx"), "--words", "0"]) == 0
+    assert cli.run(["evaluate", str(tmp_path / "t.xlsx"), "--label-column", "label", "--json"]) == 0
+    assert '"accuracy": 1.0' in capsys.readouterr().out
