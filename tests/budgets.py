@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TOTAL_LINES = 20_000
+TOTAL_LINES = 20_200
 FILE_MEDIAN, FILE_MOST = 130, 350
 BODY_MEDIAN, BODY_P90, BODY_MOST = 8, 28, 45
 ARGUMENTS_MOST = 8
