@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from unrolled.ngram import FADING, NGram, recent
+from unrolled.ngram import FADING, USUAL, NGram, recent
 
 V, ORDER = 5, 3
 
@@ -36,9 +36,10 @@ class ByHand:
         found = []
         for level in self.counts:
             n = Counter(c for history in level.values() for c in history.values())
-            y = n[1] / max(n[1] + 2 * n[2], 1)
-            ideal = {i: i - (i + 1) * y * n[i + 1] / n[i] if n[i] else 0.75 for i in (1, 2, 3)}
-            found.append([0, *(min(max(d, 0.1), 0.45 + i / 2) for i, d in ideal.items())])
+            y, usual = n[1] / max(n[1] + 2 * n[2], 1), not n[1] > n[2] > n[3] > n[4] > 0
+            found.append(
+                [0, *(USUAL if usual else max(i - (i + 1) * y * n[i + 1] / n[i], 0.1) for i in (1, 2, 3))]
+            )
         return found
 
     def p(self, tokens, i, discounts):

@@ -26,6 +26,8 @@ import numpy as np
 Array = np.ndarray
 FADING = 0.998
 """Of the cache: half of a symbol's weight is left after 350 others."""
+USUAL = 0.75
+"""What is taken from counts where a text does not say how much."""
 
 
 class _Level(NamedTuple):
@@ -213,9 +215,12 @@ def _before(groups: Array, amounts: Array) -> Array:
 
 
 def _discounts(counts: Array) -> Array:
-    """D(0) to D(3): with Y = n_1 / (n_1 + 2 n_2), D(i) = i - (i + 1) Y n_(i+1) / n_i, from 0.1 to 0.45 + i / 2."""
+    """D(0) to D(3): with Y = n_1 / (n_1 + 2 n_2), D(i) = i - (i + 1) Y n_(i+1) / n_i, but at least 0.1.
+
+    Where rare n-grams are not the more the rarer they are, the text says little about them: then USUAL serves for all.
+    """
     n = [np.count_nonzero(counts == i) for i in range(5)]
-    y = n[1] / max(n[1] + 2 * n[2], 1)
-    found = [i - (i + 1) * y * n[i + 1] / n[i] if n[i] else 0.75 for i in (1, 2, 3)]
-    # The counts of a small text can say anything; those of large ones lie well within.
-    return np.array([0.0, *(np.clip(d, 0.1, 0.45 + i / 2) for i, d in enumerate(found, start=1))])
+    if not n[1] > n[2] > n[3] > n[4] > 0:
+        return np.array([0.0, USUAL, USUAL, USUAL])
+    y = n[1] / (n[1] + 2 * n[2])
+    return np.array([0.0, *(max(i - (i + 1) * y * n[i + 1] / n[i], 0.1) for i in (1, 2, 3))])
