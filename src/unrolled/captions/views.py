@@ -89,8 +89,7 @@ def _cut(size: tuple[int, int], rng: np.random.Generator) -> tuple[float, float,
     """A rectangle of the picture, its area and the logarithm of its form drawn evenly."""
     area, form = rng.uniform(LEAST, 1), ROUND ** rng.uniform(-0.5, 0.5)
     sides = np.minimum(1, [np.sqrt(area) * form, np.sqrt(area) / form])
-    begin = rng.uniform(0, 1 - sides)
-    left, top, right, bottom = np.concatenate([begin, begin + sides]) * [*size, *size]
+    left, top, right, bottom = np.concatenate([begin := rng.uniform(0, 1 - sides), begin + sides]) * [*size, *size]
     return left, top, min(right, size[0]), min(bottom, size[1])
 
 
