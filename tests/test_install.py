@@ -75,7 +75,8 @@ def test_one_wheel_serves_every_python(wheel: Path) -> None:
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in names(wheel)}
     assert {re.sub(r"-.*\.", ".", top) for top in tops} == {"unrolled", "unrolled.dist-info"}
-    assert {"unrolled/py.typed", "unrolled/models/reviews/weights.safetensors"} <= {*names(wheel)}
+    models = {"unrolled/models/reviews/weights.safetensors", "unrolled/models/photos/encoder.onnx"}
+    assert {"unrolled/py.typed", *models} <= {*names(wheel)}
 
 
 def test_the_wheel_brings_four_packages_and_no_torch(wheel: Path) -> None:
