@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from .. import layers, train
 from .. import network as net
-from ..layers.caption_decoder import CaptionDecoder, Sentences, has_bfloat16
+from ..layers.caption_decoder import CaptionDecoder, Sentences
 from ..metrics.captions import Cider, Words
 from ..network import END, MARKS
 from ..tasks.captioning import Captioning
@@ -181,7 +181,7 @@ class Learner:
 
     def _stack(self, network: net.Network, weights: dict[str, np.ndarray]) -> layers.Stack:
         stack = layers.build(network, weights)
-        stack[0].half = not self.plan.full and has_bfloat16()
+        stack[0].half = not self.plan.full and layers.has_bfloat16()
         return stack
 
     def _phase(self, name: str, stack: layers.Stack, loss: train.Loss, examples: Captions) -> Averaging:

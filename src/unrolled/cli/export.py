@@ -16,7 +16,6 @@ def add(app: typer.Typer) -> None:
     """Add the verb."""
     lines = (
         "unrolled export reviews-small onnx -o reviews.onnx",
-        "unrolled export runs/mine onnx -o mine.onnx",
         "unrolled export timm:mobilenetv3_small_100 encoder -o encoder.onnx",
     )
     app.command(epilog=examples(*lines))(export)

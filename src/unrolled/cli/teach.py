@@ -90,7 +90,7 @@ def _train_encoder(
 train_encoder = with_options(_train_encoder, Captioned, Source, Seeing)
 train_encoder.examples = examples(  # type: ignore[attr-defined]
     "unrolled train encoder flickr8k --teacher mobilenet_v2.onnx -o runs/encoder",
-    "unrolled train captioning flickr8k --encoder runs/encoder/encoder.onnx -o runs/captions",
+    "unrolled train encoder mine.csv --images photos --teacher mobilenet_v2.onnx --minutes 60 -o runs/encoder",
 )
 train_captioning = with_options(_train, Captioned, Source, Plan)
 train_captioning.examples = examples(  # type: ignore[attr-defined]

@@ -4,7 +4,7 @@ Dai and Le, "Semi-supervised sequence learning" (2015); Howard and Ruder, "Unive
 (2018): all weights of the language model are kept, and the judge reads mean, maximum and last of all states. One
 object reads in one direction; the other direction is the same with every text reversed.
 
-Products are in bfloat16 where that is asked for, weights and moments in float32.
+Products are in bfloat16 where that is asked for and the processor has it, weights and moments in float32.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..layers import has_bfloat16
 from .corpus import START, UNKNOWN, Corpus, Ids, Numbers, batches
 from .rows import RowAdam
 
@@ -98,7 +99,7 @@ class Teacher(nn.Module):
             size = int(np.clip(30_000 // (corpus.lengths[texts[order[start]]] + 1), 4, 96))
             part = order[start : start + size]
             ids, lengths = self.batch(corpus, texts[part])
-            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            with torch.autocast("cpu", torch.bfloat16, enabled=half and has_bfloat16()):
                 vector = self.pooled(self.rows[torch.from_numpy(ids)], lengths)
             found[part] = self.judge(vector)[:, 0].numpy()
             start += size
@@ -187,7 +188,7 @@ def _guess(
     local = [torch.from_numpy(np.searchsorted(place, x)) for x in (ids, choice, targets)]
     where = torch.from_numpy(place)
     table, chance = teacher.rows[where].requires_grad_(), teacher.chance[where].requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+    with torch.autocast("cpu", torch.bfloat16, enabled=half and has_bfloat16()):
         h, last = teacher.lstm(functional.embedding(local[0], table), state)
         vector = teacher.project(h.reshape(-1, teacher.units))
         scores = (vector @ table[local[1]].T).float() + chance[local[1]][:, 0] + shift
@@ -222,7 +223,7 @@ def judge(
             table = teacher.rows[torch.from_numpy(place)].requires_grad_()
             embedded = functional.embedding(torch.from_numpy(local.reshape(ids.shape)), table)
             kept = (torch.rand(1, *embedded.shape[1:]) >= 0.2).float() / 0.8
-            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            with torch.autocast("cpu", torch.bfloat16, enabled=half and has_bfloat16()):
                 vector = teacher.pooled(embedded * kept, lengths)
             z = teacher.judge(functional.dropout(vector, 0.4))[:, 0]
             loss = functional.binary_cross_entropy_with_logits(z, torch.from_numpy(targets[part]))

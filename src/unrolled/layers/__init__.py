@@ -101,6 +101,11 @@ def vectors(x: Tensor | Rows) -> Tensor:
     return x.vectors() if isinstance(x, Rows) else x
 
 
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 itself: torch computes it everywhere, but else many times slower."""
+    return any(getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("avx512_bf16", "amx_tile"))
+
+
 def build(network: net.Network, weights: Mapping[str, np.ndarray]) -> Stack:
     """A torch module that computes `network`, with a copy of `weights`.
 

@@ -44,11 +44,6 @@ class Seen(NamedTuple):
     keys: Tensor | None
 
 
-def has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 itself: torch computes it everywhere, but else many times slower."""
-    return any(getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("avx512_bf16", "amx_tile"))
-
-
 class CaptionDecoder(Executed):
     """`network.CaptionDecoder` in torch.
 
