@@ -30,15 +30,16 @@ def adapted(bundle: bundles.Bundle, tokens: Array, *, rate: float = RATE, back: 
     start = [w.detach().clone() for w in weights]
     roots = _roots(reader, weights, training)
     reader.carried = {}
-    found = [np.zeros(0)]
+    found, done = np.zeros(len(tokens) - 1), 0
     for x, y in learn.streams(tokens, 1, CHUNK).batches(1):
         logs = torch.log_softmax(_scores(reader, x), -1)[torch.arange(y.numel()), y[0]]
-        found.append(logs.detach().numpy())
+        found[done : done + y.numel()] = logs.detach().numpy()
+        done += y.numel()
         gradients = torch.autograd.grad(-logs.mean(), weights)
         with torch.no_grad():
             for w, first, g, root in zip(weights, start, gradients, roots, strict=True):
                 w.lerp_(first, back).addcdiv_(g, root, value=-rate)
-    return np.concatenate(found)
+    return found
 
 
 def _scores(reader: learn.Reader, x: torch.Tensor) -> torch.Tensor:
