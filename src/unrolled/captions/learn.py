@@ -181,7 +181,7 @@ class Learner:
 
     def _stack(self, network: net.Network, weights: dict[str, np.ndarray]) -> layers.Stack:
         stack = layers.build(network, weights)
-        stack[0].half = not self.plan.full and layers.has_bfloat16()
+        stack[0].half = not self.plan.full
         return stack
 
     def _phase(self, name: str, stack: layers.Stack, loss: train.Loss, examples: Captions) -> Averaging:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..layers import has_bfloat16
+from ..layers import products
 from .corpus import START, UNKNOWN, Corpus, Ids, Numbers, batches
 from .rows import RowAdam
 
@@ -99,7 +99,7 @@ class Teacher(nn.Module):
             size = int(np.clip(30_000 // (corpus.lengths[texts[order[start]]] + 1), 4, 96))
             part = order[start : start + size]
             ids, lengths = self.batch(corpus, texts[part])
-            with torch.autocast("cpu", torch.bfloat16, enabled=half and has_bfloat16()):
+            with products(half):
                 vector = self.pooled(self.rows[torch.from_numpy(ids)], lengths)
             found[part] = self.judge(vector)[:, 0].numpy()
             start += size
@@ -188,7 +188,7 @@ def _guess(
     local = [torch.from_numpy(np.searchsorted(place, x)) for x in (ids, choice, targets)]
     where = torch.from_numpy(place)
     table, chance = teacher.rows[where].requires_grad_(), teacher.chance[where].requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16, enabled=half and has_bfloat16()):
+    with products(half):
         h, last = teacher.lstm(functional.embedding(local[0], table), state)
         vector = teacher.project(h.reshape(-1, teacher.units))
         scores = (vector @ table[local[1]].T).float() + chance[local[1]][:, 0] + shift
@@ -223,7 +223,7 @@ def judge(
             table = teacher.rows[torch.from_numpy(place)].requires_grad_()
             embedded = functional.embedding(torch.from_numpy(local.reshape(ids.shape)), table)
             kept = (torch.rand(1, *embedded.shape[1:]) >= 0.2).float() / 0.8
-            with torch.autocast("cpu", torch.bfloat16, enabled=half and has_bfloat16()):
+            with products(half):
                 vector = teacher.pooled(embedded * kept, lengths)
             z = teacher.judge(functional.dropout(vector, 0.4))[:, 0]
             loss = functional.binary_cross_entropy_with_logits(z, torch.from_numpy(targets[part]))

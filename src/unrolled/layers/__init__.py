@@ -106,6 +106,11 @@ def has_bfloat16() -> bool:
     return any(getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("avx512_bf16", "amx_tile"))
 
 
+def products(half: bool) -> torch.autocast:
+    """The context of products in bfloat16 where `half` is asked for and the processor has it, else in float32."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=half and has_bfloat16())
+
+
 def build(network: net.Network, weights: Mapping[str, np.ndarray]) -> Stack:
     """A torch module that computes `network`, with a copy of `weights`.
 

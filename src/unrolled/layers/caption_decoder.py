@@ -17,7 +17,7 @@ from ..cells import Weights
 from ..cells.gru import GRU
 from ..cells.lstm import LSTM
 from ..kernels.recurrent import Plan
-from . import Executed, Rows
+from . import Executed, Rows, products
 from ._gated import through_time
 
 
@@ -63,7 +63,7 @@ class CaptionDecoder(Executed):
     def logits(self, x: Sentences | Tensor | Rows, lengths: Tensor | None = None) -> Tensor:
         """Scores (M, words) of the next word after each word of each sentence, sentence by sentence."""
         assert isinstance(x, Sentences)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+        with products(self.half):
             return self._logits(x).float()
 
     def _logits(self, x: Sentences) -> Tensor:
@@ -125,7 +125,7 @@ class CaptionDecoder(Executed):
 
         No sentence is empty or longer than `longest` words, and none holds a mark.
         """
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+        with products(self.half):
             seen, found = self.look(regions), list[Tensor]()
             states = tuple(state.repeat_interleave(each, 0) for state in seen.states)
             word = torch.full((len(regions) * each,), net.END)
