@@ -55,6 +55,14 @@ def test_kept_features_are_those_read_live_and_a_second_run_computes_none(tmp_pa
         again.keep(photos)
 
 
+def test_a_mirrored_picture_is_kept_beside_the_picture(tmp_path, photos):
+    encoder = Encoder(PATH, cache=tmp_path / "cache")
+    (key,), (mirrored,) = encoder.keep(photos[:1]), encoder.keep(photos[:1], mirrored=True)
+    as_it_is, turned = (rows.reshape(*encoder.grid, -1) for rows in encoder.rows([key, mirrored]))
+    assert np.abs(turned - as_it_is[:, ::-1]).max() < 2e-3
+    assert np.abs(turned - as_it_is).max() > 0.02
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

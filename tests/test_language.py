@@ -287,6 +287,20 @@ def test_adapting_learns_what_repeats_and_leaves_the_model_alone(story: Path) ->
         np.testing.assert_array_equal(model.bundle.weights[name], value)
 
 
+def test_a_weight_whose_usual_gradient_is_nothing_is_not_thrown_far(
+    story: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of rare words are in the part of the training text that is measured."""
+    model = trained(story)
+    from unrolled.language import adapt
+
+    roots = adapt._roots
+    monkeypatch.setattr(adapt, "_roots", lambda *given: [1e-9 * root for root in roots(*given)])
+    new = text(rng, 60)
+    static, adaptive = model.score(new)[0], model.score(new, adaptive=True)[0]
+    assert adaptive.nats < 1.1 * static.nats
+
+
 def test_without_torch_only_counting_adapts(story: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The network's row is left out then: it would be a static figure among adaptive ones."""
     model = trained(story)

@@ -37,9 +37,9 @@ class Options:
         for entry in fields(self):
             value, name = getattr(self, entry.name), entry.name.replace("_", "-")
             least, most = entry.metadata["least"], entry.metadata["most"]
-            if least is not None and value < least:
+            if value is not None and least is not None and value < least:
                 raise UsageError(f"{name} is {value}; it must be at least {least}.")
-            if most is not None and value > most:
+            if value is not None and most is not None and value > most:
                 raise UsageError(f"{name} is {value}; it must be at most {most}.")
 
 

@@ -110,13 +110,14 @@ class Encoder:
         return self.encode(images.decode(picture.read(), self.size, str(picture)))
 
     def keep(
-        self, pictures: Iterable[images.Picture], *, skip: Callable[[str], None] | None = None,
-        on_picture: Callable[[int], None] | None = None,
+        self, pictures: Iterable[images.Picture], *, mirrored: bool = False,
+        skip: Callable[[str], None] | None = None, on_picture: Callable[[int], None] | None = None,
     ) -> list[bytes | None]:  # fmt: skip
         """Encode the pictures whose features are not kept yet; their keys in order.
 
         Args:
             pictures: to encode.
+            mirrored: as seen in a mirror; their keys are others.
             skip: called with what is wrong with a picture, which then gets the key None; by default it is raised.
             on_picture: called with how many are done.
         """
@@ -125,7 +126,7 @@ class Encoder:
         try:
             for picture in pictures:
                 try:
-                    keys.append(self._kept(picture))
+                    keys.append(self._kept(picture, mirrored))
                 except DataError as error:
                     if skip is None:
                         raise
@@ -137,12 +138,13 @@ class Encoder:
             self.store.close()
         return keys
 
-    def _kept(self, picture: images.Picture) -> bytes:
+    def _kept(self, picture: images.Picture, mirrored: bool) -> bytes:
         assert self.store is not None
         content = picture.read()
-        key = images.digest(content)
+        key = images.digest(content + b"mirrored" * mirrored)
         if key not in self.store:
-            self.store.add(key, self.encode(images.decode(content, self.size, str(picture))))
+            pixels = images.decode(content, self.size, str(picture))
+            self.store.add(key, self.encode(pixels[:, ::-1] if mirrored else pixels))
         return key
 
     def rows(self, keys: Sequence[bytes]) -> Half:

@@ -36,7 +36,7 @@ class LanguageBench(Bench):
     budget: float = option(15.0, "Minutes of training for each text.", least=0)
     steps: int = option(0, "Updates, instead of minutes.", least=0)
     units: int = option(0, "Of the LSTM; 0: the budget decides.", least=0)
-    dropout: float = option(0.4, "See unrolled train language.", least=0, most=0.9)
+    dropout: float | None = option(None, "See unrolled train language.", least=0, most=0.9)
     data: str = option("", "Folder that holds text/; by default $UNROLLED_DATA.")
     runs: str = option("", "Folder for the trained models; those in it are scored, not trained again.")
     generated: bool = option(False, "Small generated texts, to see how it looks.")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from .. import bundle as bundles
 from .. import train
@@ -40,21 +41,25 @@ class Told:
 class _Kept:
     """The pictures of a split that can be read, by number, and their features."""
 
-    def __init__(self, examples: Examples, encoder: Encoder, told: Told) -> None:
+    def __init__(self, examples: Examples, encoder: Encoder, told: Told, *, mirror: bool = False) -> None:
         described = Described.of(examples)
         keys = encoder.keep(described.pictures, skip=told.skipped, on_picture=told.picture)
         self.described = described.take([i for i, key in enumerate(keys) if key is not None])
-        self._keys, self._encoder = [key for key in keys if key is not None], encoder
-        if not self._keys:
+        self._keys, self._encoder = [[key for key in keys if key is not None]], encoder
+        if not self.described.pictures:
             raise DataError("None of the pictures can be read, so there is nothing to learn from.")
+        if mirror:
+            mirrored = encoder.keep(self.described.pictures, mirrored=True, on_picture=told.picture)
+            self._keys.append([key for key in mirrored if key is not None])
 
     def features(self, numbers: np.ndarray) -> np.ndarray:
-        """Features (n, R, D) of the pictures with these numbers."""
-        return self._encoder.rows([self._keys[i] for i in numbers])
+        """Features (n, R, D) of the pictures with these numbers; with `mirror` each turned round as a coin falls."""
+        sides = torch.randint(len(self._keys), (len(numbers),)).tolist()
+        return self._encoder.rows([self._keys[side][i] for side, i in zip(sides, numbers, strict=True)])
 
     def sentences(self, decoder: Decoder, **options: float) -> Iterator[Sentence]:
         """The best sentence of every picture."""
-        for numbers in np.array_split(np.arange(len(self._keys)), -(-len(self._keys) // BATCH)):
+        for numbers in np.array_split(np.arange(len(self.described.pictures)), -(-len(self.described.pictures) // BATCH)):
             for best, *_ in decoder.sentences(self.features(numbers), **options):  # type: ignore[arg-type]
                 yield best
 
@@ -85,7 +90,7 @@ def make(
         raise UsageError(f"{folder} holds a run already. Continue it with --resume, or give another folder.")
     if finished:
         return Captioner.load(folder, encoder.path, cache=encoder.cache)
-    first, second = (_Kept(examples, encoder, told) for examples in (training, validation))
+    first, second = _Kept(training, encoder, told, mirror=not plan.no_mirror), _Kept(validation, encoder, told)
     said = first.described.said
     task = Captioning.of_captions(
         (words for one in said for words in one), encoder.hash, encoder.shape, least=plan.least, **plan.decoder()

@@ -52,8 +52,8 @@ class Learning:
     minutes: float = option(5.0, "Of training; size and schedule are fitted to them.")
     steps: int = option(0, "Updates, instead of minutes.")
     units: int = option(0, "Of the LSTM; 0: as many as text and minutes bear.")
-    dropout: float = option(
-        0.4, "Share of the LSTM's output that is dropped in training; more for many passes."
+    dropout: float | None = option(
+        None, "Share of the LSTM's output that is dropped in training; by default more the more passes."
     )
     vocabulary: int = option(40_000, "Words that are known at most.")
     held_out: float = option(0.03, "Share of the text, its end, that is not learned.")

@@ -41,8 +41,8 @@ class LanguageModel:
         minutes: of training; the network's size follows from it and from this machine's speed.
         steps: updates, instead of minutes.
         units: of the LSTM; 0 lets budget and text decide.
-        dropout: share of the LSTM's output that is dropped in training; of the embedding and of the recurrent weights
-            half as much. More where a text is read many times over.
+        dropout: share of the LSTM's output that is dropped in training; of the recurrent weights three quarters and of
+            the embedding a quarter as much. None: more where the text is read many times over.
         vocabulary: words that are known at most; those that occur once never are.
         held_out: share of the text, its end, on which nothing is learned but shares of mixtures.
         seed: of first weights and of all that is drawn in training.
@@ -58,7 +58,7 @@ class LanguageModel:
         minutes: float = 5.0,
         steps: int = 0,
         units: int = 0,
-        dropout: float = 0.4,
+        dropout: float | None = None,
         vocabulary: int = 40_000,
         held_out: float = 0.03,
         seed: int = 0,

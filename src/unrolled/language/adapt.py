@@ -2,7 +2,8 @@
 
 Krause et al., "Dynamic evaluation of neural sequence models" (2018): after each chunk every weight moves against the
 chunk's gradient, divided by the root of that weight's mean squared gradient on the training text, and returns a little
-towards where training left it.
+towards where training left it. A quotient counts up to MOST: the weights of rare words have hardly any gradient in the
+part of the training text that is measured, and one such word would throw them, and then all others, far off.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from . import learn
 Array = np.ndarray
 CHUNK, RATE, RETURN = 32, 5e-4, 2e-3
 """Symbols between updates, the step size, and the share of its way back that a weight goes at each."""
+MOST = 5.0
+"""Of a gradient over its usual size."""
 CHUNKS = 200
 """Chunks of the training text on which mean squared gradients are measured."""
 
@@ -38,7 +41,7 @@ def adapted(bundle: bundles.Bundle, tokens: Array, *, rate: float = RATE, back: 
         gradients = torch.autograd.grad(-logs.mean(), weights)
         with torch.no_grad():
             for w, first, g, root in zip(weights, start, gradients, roots, strict=True):
-                w.lerp_(first, back).addcdiv_(g, root, value=-rate)
+                w.lerp_(first, back).sub_(g.div_(root).clamp_(-MOST, MOST), alpha=rate)
     return found
 
 

@@ -94,7 +94,7 @@ class Run:
     folder: Path | None
     start: bundles.Bundle | None
     units: int
-    dropout: float
+    dropout: float | None
     on_batch: Watch | None
     on_epoch: Callable[[dict[str, float]], None] | None
     note: str = ""
@@ -149,8 +149,8 @@ class Run:
         if begun:
             weights = {name.removeprefix("weight/"): value for name, value in begun[1].items()}
         units = next((w.shape[1] for name, w in weights.items() if name.endswith("weight_hh_l0")), self.units)
-        seconds = 60 * self.config.minutes
-        found = plan(size, len(self.text.training), seconds, words=words, units=units, dropout=self.dropout)
+        budget = {"seconds": 60 * self.config.minutes, "steps": self.config.steps}
+        found = plan(size, len(self.text.training), words=words, units=units, dropout=self.dropout, **budget)
         return replace(found, network=self.start.task.network) if self.start else found
 
     def _judged(self, made: bundles.Bundle) -> bundles.Bundle:

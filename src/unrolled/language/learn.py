@@ -27,6 +27,8 @@ from ..layers.lstm import LSTM
 Array = np.ndarray
 CHOICES = 2000
 """Words drawn for a chunk, of which the right one has to be told apart; more symbols than twice this are sampled."""
+RECURRENT = 0.75
+"""Of the recurrent weights as many are dropped as this times the share of the output."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,7 @@ class Reader(layers.Stack):
         last = self[-1]
         if last.weight.shape == self[0].weight.shape:
             last.weight = self[0].weight
-        self.weights_dropped = next(
-            (m.rate for m in self if isinstance(m, Dropout)), 0.0
-        )  # as of the embedding
+        self.weights_dropped = RECURRENT * max((m.rate for m in self if isinstance(m, Dropout)), default=0.0)
         often = torch.from_numpy((counts + 1.0) ** 0.75)
         self.sampled = len(counts) > 2 * CHOICES
         self.p = (often / often.sum()).float()

@@ -21,6 +21,8 @@ SYMBOLS_A_WEIGHT = 5
 ROWS, STEPS, RATE = 32, 64, 3e-3
 """Streams read side by side, steps of a chunk, and the highest learning rate."""
 SPEED_UNITS = 256
+OFTEN, DROPOUTS = 5, (0.2, 0.4)
+"""What is dropped, of a text read so few times, and of one read more often: it begins to be known by heart."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Plan:
 
 
 def plan(
-    size: int, tokens: int, seconds: float, *, words: bool, units: int = 0, dropout: float = 0.0
+    size: int, tokens: int, seconds: float, *, words: bool, units: int = 0, dropout: float | None = None, steps: int = 0
 ) -> Plan:
     """What suits a text.
 
@@ -44,22 +46,29 @@ def plan(
         seconds: of training; where 0 the speed is not asked and the text alone decides.
         words: whether symbols are words.
         units: H; 0 finds it.
-        dropout: see `layers_of`.
+        dropout: see `layers_of`; None finds it.
+        steps: updates, where `seconds` is 0.
 
     Raises:
         UsageError: units below 0.
     """
     if units < 0:
         raise UsageError(f"units is {units}; it must be at least 1, or 0 to let the budget decide.")
+    operations = measured_speed() * seconds if seconds else float("inf")
+
+    def read(weights: int) -> float:
+        return operations / (6 * weights * (2 if words else 1))
+
     if not units:
-        operations = measured_speed() * seconds if seconds else float("inf")
         units = UNITS[0]
         for larger in UNITS[1:]:
             weights = _recurrent(larger, words)
-            read = operations / (6 * weights * (2 if words else 1))
-            if read < SYMBOLS_A_WEIGHT * weights or weights > 2 * tokens:
+            if read(weights) < SYMBOLS_A_WEIGHT * weights or weights > 2 * tokens:
                 break
             units = larger
+    if dropout is None:
+        symbols = read(_recurrent(units, words)) if seconds else steps * ROWS * STEPS
+        dropout = DROPOUTS[symbols > OFTEN * tokens]
     network = layers_of(size, width(units, words), units, words=words, dropout=dropout)
     return Plan(network, ROWS, STEPS, RATE)
 

@@ -93,7 +93,7 @@ def layers_of(size: int, width: int, units: int, *, words: bool, dropout: float 
     """
     narrow = (Dense(width),) if words else ()
     return Network((
-        Embedding(size, width), Dropout(dropout / 2), LSTM(units, return_sequences=True), Dropout(dropout), *narrow,
+        Embedding(size, width), Dropout(dropout / 4), LSTM(units, return_sequences=True), Dropout(dropout), *narrow,
         Dense(size),
     ))  # fmt: skip
 

@@ -184,12 +184,12 @@ class Linear:
     def _rows(self, windows: win.Windows) -> tuple[Array, Array]:
         """Features and targets, weighted by the root of the window's size in those of its series.
 
-        Where squared errors are what counts, by the size itself, so that what is fitted is what is measured.
+        The size itself would fit what squared errors measure, but a few restless windows then outvote all others.
         """
         unit = spread(self.training.series[windows.series[0]][:, 0], self.log)
         known = windows.take(np.isfinite(windows.future).any(1))
         w = scale(known, self.training.scales, log=self.log)
-        weight = (w.size / unit) ** (1.0 if self.training.measure == "mse" else 0.5)
+        weight = np.sqrt(w.size / unit)
         return (w.features * weight).astype(np.float32), (w.targets * weight).astype(np.float32)
 
     def fit(self, choice: Choice) -> Maps:
