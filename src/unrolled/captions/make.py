@@ -59,7 +59,8 @@ class _Kept:
 
     def sentences(self, decoder: Decoder, **options: float) -> Iterator[Sentence]:
         """The best sentence of every picture."""
-        for numbers in np.array_split(np.arange(len(self.described.pictures)), -(-len(self.described.pictures) // BATCH)):
+        all_ = np.arange(len(self.described.pictures))
+        for numbers in np.array_split(all_, -(-len(all_) // BATCH)):
             for best, *_ in decoder.sentences(self.features(numbers), **options):  # type: ignore[arg-type]
                 yield best
 
