@@ -28,7 +28,8 @@ from .results import Backtest, Forecasts
 
 Array = np.ndarray
 NETWORK: dict[str, Any] = {
-    "task": "forecast", "epochs": 6, "batch_size": 256, "optimizer": "adam", "clip_norm": 1.0, "schedule": "cosine",
+    "task": "forecast", "epochs": 6, "batch_size": 256, "learning_rate": 3e-4, "optimizer": "adam", "clip_norm": 1.0,
+    "schedule": "cosine",
 }  # fmt: skip
 """How the correcting network is trained, unless `fit` is told otherwise."""
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)

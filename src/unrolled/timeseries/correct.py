@@ -76,8 +76,8 @@ def learn(
     absolute = training.measure != "mse"
 
     def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        off = (logits - targets[:, 0]).abs()
-        return (targets[:, 1] * (off if absolute else off**2)).mean()
+        off = targets[:, 1] * (logits - targets[:, 0]).abs()
+        return (off if absolute else off**2).mean()
 
     trainer = train.Trainer(layers.build(network, weights), loss, config, on_epoch=on_epoch)
     trainer.fit(*(train.Arrays(x, y) for x, y, _ in examples))
