@@ -27,7 +27,7 @@ from unrolled.encoder import Encoder  # noqa: E402
 
 COLORS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 50, 230), "white": (250, 250, 250)}
 SMALL = ["--epochs", "3", "--reward-epochs", "1", "--batch-size", "4", "--units", "16", "--embedding", "12",
-         "--attention", "8", "--heads", "2", "--least", "1", "--samples", "3", "--no-mirror"]  # fmt: skip
+         "--attention", "8", "--heads", "2", "--least", "1", "--samples", "3"]  # fmt: skip
 
 
 def drawn(folder: Path) -> Path:
@@ -207,6 +207,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(pictures, tmp_path, monkeypa
         heads=2,
         least=1,
         samples=2,
+        mirror=True,
     )
     encoder = Encoder(ENCODER)
     whole = make.make(*halves, encoder, plan, tmp_path / "whole")
@@ -251,7 +252,7 @@ def test_a_network_learns_to_say_what_scores(pictures, tmp_path):
     examples = captions(pictures)
     rows = []
     plan = Plan(epochs=1, reward_epochs=12, batch_size=2, units=24, embedding=16, attention=8, heads=2, least=1,
-                samples=8, reward_rate=5e-3, full=True, no_mirror=True)  # fmt: skip
+                samples=8, reward_rate=5e-3, full=True)  # fmt: skip
     make.make(examples, examples, Encoder(ENCODER), plan, tmp_path / "run", told=make.Told(epoch=rows.append))
     assert rows[-1]["val_score"] > 1.5 * rows[0]["val_score"] + 5
 

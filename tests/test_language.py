@@ -52,6 +52,8 @@ def test_the_network_learns_and_answers_alike_on_disk(
     network, counting, both = model.score(new)
     assert [s.method for s in (network, counting, both)] == ["network", "counting", "network and counting"]
     assert network.nats < 0.9 * np.log(len(model.task.symbols))
+    assert model.bundle
+    assert "| pass over the text | loss in training | held out |\n|---|---|---|\n| 1 |" in model.bundle.card
     model.save(story.parent / "run")
     loaded = LanguageModel.load(story.parent / "run")
     np.testing.assert_array_equal(loaded.score(new)[0].logs, network.logs)
@@ -366,6 +368,18 @@ def test_the_size_follows_budget_and_text(monkeypatch: pytest.MonkeyPatch) -> No
     assert [units(10**6, m) for m in (0.1, 1, 5, 15)] == [128, 256, 384, 512]
     assert units(10_000, 15) == 64
     assert units(2 * 10**6, 15, words=True) == 384
+
+
+def test_more_is_dropped_of_a_text_that_is_read_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unrolled.language.plan.measured_speed", lambda: 1e11)
+
+    def dropped(tokens: int, seconds: float, **options: object) -> list[float]:
+        made = plan(60, tokens, seconds, words=False, **options)  # type: ignore[arg-type]
+        return [layer.rate for layer in made.network.layers if layer.kind == "dropout"]  # type: ignore[attr-defined]
+
+    assert dropped(10**6, 900) == dropped(100, 0, steps=10) == [0.1, 0.4]
+    assert dropped(10**8, 900) == dropped(10**6, 0, steps=10) == [0.05, 0.2]
+    assert dropped(10**6, 900, dropout=0.6) == pytest.approx([0.15, 0.6])
 
 
 def test_a_damaged_model_is_refused(counted: LanguageModel, tmp_path: Path) -> None:

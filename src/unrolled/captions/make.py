@@ -91,7 +91,7 @@ def make(
         raise UsageError(f"{folder} holds a run already. Continue it with --resume, or give another folder.")
     if finished:
         return Captioner.load(folder, encoder.path, cache=encoder.cache)
-    first, second = _Kept(training, encoder, told, mirror=not plan.no_mirror), _Kept(validation, encoder, told)
+    first, second = _Kept(training, encoder, told, mirror=plan.mirror), _Kept(validation, encoder, told)
     said = first.described.said
     task = Captioning.of_captions(
         (words for one in said for words in one), encoder.hash, encoder.shape, least=plan.least, **plan.decoder()

@@ -21,7 +21,7 @@ class Plan(Options):
     label_smoothing: float = option(0.0, "Share of each word's target spread over all words.", least=0, most=1)
     dropout: float = option(0.3, "Of word vectors and outputs; a quarter of it on its own sentences.", least=0)
     picture_dropout: float = option(0.2, "Of features; half of it on its own sentences.", least=0)
-    no_mirror: bool = option(False, "Never see pictures mirrored; for captions that tell left from right.")
+    mirror: bool = option(False, "See pictures mirrored too; not where captions tell left from right.")
     cell: str = option("lstm", "lstm or gru.")
     units: int = option(384, "Of the cell.", least=1)
     embedding: int = option(256, "Numbers of a word's vector.", least=1)

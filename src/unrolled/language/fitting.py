@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,6 +98,7 @@ class Run:
     on_batch: Watch | None
     on_epoch: Callable[[dict[str, float]], None] | None
     note: str = ""
+    history: Sequence[dict[str, float]] = ()
 
     def bundle(self) -> bundles.Bundle:
         """The trained model."""
@@ -139,6 +140,7 @@ class Run:
         trainer.resume()
         held = text.held[:JUDGED]
         trainer.fit(training, learn.streams(held, 8, found.steps) if len(held) > found.steps else None)
+        self.history = trainer.progress.history
         return trainer.best, config, found.network
 
     def _plan(self) -> Plan:
@@ -149,8 +151,10 @@ class Run:
         if begun:
             weights = {name.removeprefix("weight/"): value for name, value in begun[1].items()}
         units = next((w.shape[1] for name, w in weights.items() if name.endswith("weight_hh_l0")), self.units)
-        budget = {"seconds": 60 * self.config.minutes, "steps": self.config.steps}
-        found = plan(size, len(self.text.training), words=words, units=units, dropout=self.dropout, **budget)
+        found = plan(
+            size, len(self.text.training), 60 * self.config.minutes, words=words, units=units, dropout=self.dropout,
+            steps=self.config.steps,
+        )  # fmt: skip
         return replace(found, network=self.start.task.network) if self.start else found
 
     def _judged(self, made: bundles.Bundle) -> bundles.Bundle:
@@ -169,7 +173,14 @@ class Run:
                 f"| {s.method} | {s.nats:.4f} | {s.perplexity:.2f} | {s.bits_per_character:.4f} |"
                 for s in found
             ]
-        return replace(made, card="\n".join([*self._card(made), *rows, ""]))
+        return replace(made, card="\n".join([*self._card(made), *rows, *self._passes(), ""]))
+
+    def _passes(self) -> Iterator[str]:
+        """A table of the passes: whether more of them, or more dropout, would have been better is seen in it."""
+        if self.history:
+            yield from ("", "| pass over the text | loss in training | held out |", "|---|---|---|")
+        for row in self.history:
+            yield f"| {row['epoch']:.0f} | {row['loss']:.4f} | {row.get('val_loss', float('nan')):.4f} |"
 
     def _card(self, made: bundles.Bundle) -> list[str]:
         symbols, size = self.text.symbols, f"{sum(made.task.network.parameter_counts()):,} parameters."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,12 +26,15 @@ from .alarms import EventDetector as EventDetector
 from .history import begun, check_log, continued, later, panel_of, stored, trimmed
 from .results import Backtest, Forecasts
 
+if TYPE_CHECKING:
+    from .correct import Correction
+
 Array = np.ndarray
 NETWORK: dict[str, Any] = {
-    "task": "forecast", "epochs": 6, "batch_size": 256, "learning_rate": 3e-4, "optimizer": "adam", "clip_norm": 1.0,
-    "schedule": "cosine",
+    "task": "forecast", "epochs": 6, "batch_size": 256, "optimizer": "adam", "clip_norm": 1.0, "schedule": "cosine",
 }  # fmt: skip
-"""How the correcting network is trained, unless `fit` is told otherwise."""
+RATES = (1e-3, 3e-4)
+"""How the correcting network is trained, unless `fit` is told otherwise, and at which learning rates it is tried."""
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
 
@@ -116,17 +119,19 @@ class Forecaster:
             "0.weight": maps[0].shared.T.astype(np.float32),
             "0.bias": np.zeros(self.horizon, np.float32),
         }
-        share, config = 0.0, config or RunConfig(**NETWORK)
+        share, configs = 0.0, [config] if config else [RunConfig(**NETWORK, learning_rate=rate) for rate in RATES]
         if self.units:
-            network, weights, share = self._corrected(training, config, on_step)
+            made = min((self._corrected(training, one, on_step) for one in configs), key=lambda one: one.error)
+            network, weights, share, config = made.network, made.weights, made.share, made.config
+            self.found = replace(self.found, answers=made.answers, error=made.error)
         task = self._task(panel, maps, network, share)
-        self.bundle = bundles.Bundle(task, weights, config, "", "forecast")
+        self.bundle = bundles.Bundle(task, weights, config or configs[0], "", "forecast")
         return self
 
     def _corrected(
         self, training: search.Training, config: RunConfig, on_step: Callable[[str], None] | None
-    ) -> tuple[Network, dict[str, Array], float]:
-        """The network that corrects the maps, its weights, and the share of it that validation asks for."""
+    ) -> Correction:
+        """A network that corrects the maps, with the share of it that validation asks for."""
         need("torch", "train", "Training the network (units above 0)")
         from .correct import learn
 
@@ -136,10 +141,8 @@ class Forecaster:
             training, self.found, self.units, config,
             lambda row: say(f"epoch {row['epoch']:.0f}: {row['loss']:.4f}, validation {row['val_loss']:.4f}"),
         )  # fmt: skip
-        error = training.error(self.found.judged, self.found.points(made.answers))
-        say(f"with {made.share:.0%} of the network's correction: {error:.4f}, without {self.found.error:.4f}")
-        self.found = replace(self.found, answers=made.answers, error=error)
-        return made.network, made.weights, made.share
+        say(f"with {made.share:.0%} of the network's correction: {made.error:.4f}, without {self.found.error:.4f}")
+        return made
 
     def validated(self) -> Backtest:
         """The model on the later half of the steps that it was chosen on, which it had not been fitted on then.

@@ -8,7 +8,7 @@ network that learns nothing changes nothing; how much of its answer is added is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,14 +25,17 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 MOST_WINDOWS = 40_000
 
 
-@dataclass(frozen=True, eq=False)
-class Correction:
-    """A trained network, its weights, the share of its answer to add, and the validation's answers with it."""
+class Correction(NamedTuple):
+    """A trained network, its weights, the share of its answer to add, the validation's answers with it and their error,
+    and how it was trained.
+    """
 
     network: Network
     weights: dict[str, Array]
     share: float
     answers: Array
+    error: float
+    config: RunConfig
 
 
 def architecture(horizon: int, look: int, season: int, units: int) -> Network:
@@ -84,7 +87,7 @@ def learn(
     correction = examples[1][2] * Runtime(network, trainer.best)(examples[1][0])
     errors = {s: training.error(found.judged, found.points(found.answers + s * correction)) for s in SHARES}
     share = min(errors, key=lambda s: errors[s])
-    return Correction(network, trainer.best, share, found.answers + share * correction)
+    return Correction(network, trainer.best, share, found.answers + share * correction, errors[share], config)
 
 
 def _examples(
