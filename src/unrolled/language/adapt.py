@@ -17,7 +17,7 @@ from . import learn
 Array = np.ndarray
 CHUNK, RATE, RETURN = 32, 5e-4, 2e-3
 """Symbols between updates, the step size, and the share of its way back that a weight goes at each."""
-MOST = 5.0
+MOST = 1.0
 """Of a gradient over its usual size."""
 CHUNKS = 200
 """Chunks of the training text on which mean squared gradients are measured."""
