@@ -111,18 +111,30 @@ def test_a_map_that_one_stretch_alone_speaks_for_is_not_chosen(rng: np.random.Ge
     assert search.search(training, (24, 168)).choices[0].look == 24
 
 
-def test_what_is_fitted_is_what_is_measured(rng: np.random.Generator) -> None:
-    """With squared errors and no ridge, no other map does better on the training windows."""
+def test_no_other_map_fits_better(rng: np.random.Generator) -> None:
+    """Without ridge, by squared errors over each window's deviation, on the training windows."""
     y = np.cumsum(rng.normal(size=400)) * np.linspace(1, 9, 400)
     training = search.Training([y[:, None]], 3, 1, held=0, measure="mse")
     windows = next(training.training(4))
     scaled = search.scale(windows, training.scales, log=False)
     best = search.Linear(training, 4, log=False).fit(search.Choice(4, 1e-9)).shared
     errors = [
-        training.error(windows, search.answers(search.Maps(one), scaled, windows.series))
+        ((search.answers(search.Maps(one), scaled, windows.series) - windows.future) ** 2 / scaled.size).mean()
         for one in (best, *(best + 0.01 * rng.normal(size=best.shape) for _ in range(20)))
     ]
     assert errors[0] == min(errors)
+
+
+def test_a_window_of_one_value_does_not_outvote_all_others_in_the_network(rng: np.random.Generator) -> None:
+    """Its deviation is nothing, and what it could not foresee is counted in the units of the series all the same."""
+    pytest.importorskip("torch", reason="torch is not installed (extra 'train')")
+    y = np.sin(np.arange(500) / 4) + 0.1 * rng.normal(size=500)
+    y[100:160] = 3.0
+    said: list[str] = []
+    Forecaster(4, season=8, look_backs=(8,), measure="mse", units=4).fit([y], on_step=said.append)
+    losses = [float(line.split()[2].rstrip(",")) for line in said if line.startswith("epoch")]
+    assert len(losses) == 12
+    assert max(losses) < 5
 
 
 def test_a_constant_series_stays_what_it_is() -> None:

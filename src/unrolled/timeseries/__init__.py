@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -25,9 +25,6 @@ from . import search
 from .alarms import EventDetector as EventDetector
 from .history import begun, check_log, continued, later, panel_of, stored, trimmed
 from .results import Backtest, Forecasts
-
-if TYPE_CHECKING:
-    from .correct import Correction
 
 Array = np.ndarray
 NETWORK: dict[str, Any] = {
@@ -121,28 +118,16 @@ class Forecaster:
         }
         share, configs = 0.0, [config] if config else [RunConfig(**NETWORK, learning_rate=rate) for rate in RATES]
         if self.units:
-            made = min((self._corrected(training, one, on_step) for one in configs), key=lambda one: one.error)
+            need("torch", "train", "Training the network (units above 0)")
+            from .correct import learn
+
+            tried = [learn(training, self.found, self.units, one, on_step or (lambda line: None)) for one in configs]
+            made = min(tried, key=lambda one: one.error)
             network, weights, share, config = made.network, made.weights, made.share, made.config
             self.found = replace(self.found, answers=made.answers, error=made.error)
         task = self._task(panel, maps, network, share)
         self.bundle = bundles.Bundle(task, weights, config or configs[0], "", "forecast")
         return self
-
-    def _corrected(
-        self, training: search.Training, config: RunConfig, on_step: Callable[[str], None] | None
-    ) -> Correction:
-        """A network that corrects the maps, with the share of it that validation asks for."""
-        need("torch", "train", "Training the network (units above 0)")
-        from .correct import learn
-
-        assert self.found is not None
-        say = on_step or (lambda line: None)
-        made = learn(
-            training, self.found, self.units, config,
-            lambda row: say(f"epoch {row['epoch']:.0f}: {row['loss']:.4f}, validation {row['val_loss']:.4f}"),
-        )  # fmt: skip
-        say(f"with {made.share:.0%} of the network's correction: {made.error:.4f}, without {self.found.error:.4f}")
-        return made
 
     def validated(self) -> Backtest:
         """The model on the later half of the steps that it was chosen on, which it had not been fitted on then.

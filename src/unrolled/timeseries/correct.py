@@ -49,7 +49,7 @@ def learn(
     found: search.Found,
     units: int,
     config: RunConfig,
-    on_epoch: Callable[[dict[str, float]], None] | None = None,
+    say: Callable[[str], None],
 ) -> Correction:
     """Train the network on the training windows and choose its share on the validation.
 
@@ -58,7 +58,7 @@ def learn(
         found: the maps.
         units: of the GRU.
         config: of its training.
-        on_epoch: called with each epoch's row of figures.
+        say: called with a line for each epoch, and for what comes of it.
     """
     import torch
 
@@ -82,11 +82,15 @@ def learn(
         off = targets[:, 1] * (logits - targets[:, 0]).abs()
         return (off if absolute else off**2).mean()
 
+    def on_epoch(row: train.Row) -> None:
+        say(f"epoch {row['epoch']:.0f}: {row['loss']:.4f}, validation {row['val_loss']:.4f}")
+
     trainer = train.Trainer(layers.build(network, weights), loss, config, on_epoch=on_epoch)
     trainer.fit(*(train.Arrays(x, y) for x, y, _ in examples))
     correction = examples[1][2] * Runtime(network, trainer.best)(examples[1][0])
     errors = {s: training.error(found.judged, found.points(found.answers + s * correction)) for s in SHARES}
     share = min(errors, key=lambda s: errors[s])
+    say(f"with {share:.0%} of the network's correction: {errors[share]:.4f}, without {found.error:.4f}")
     return Correction(network, trainer.best, share, found.answers + share * correction, errors[share], config)
 
 
