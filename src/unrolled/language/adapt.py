@@ -2,8 +2,8 @@
 
 Krause et al., "Dynamic evaluation of neural sequence models" (2018): after each chunk every weight moves against the
 chunk's gradient, divided by the root of that weight's mean squared gradient on the training text, and returns a little
-towards where training left it. A quotient counts up to MOST: the weights of rare words have hardly any gradient in the
-part of the training text that is measured, and one such word would throw them, and then all others, far off.
+towards where training left it. To each root that of all weights is added: those of rare words have hardly any gradient
+in the part of the training text that is measured, and one such word would throw them, and then all others, far off.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ from .. import bundle as bundles
 from . import learn
 
 Array = np.ndarray
-CHUNK, RATE, RETURN = 32, 5e-4, 2e-3
+CHUNK, RATE, RETURN = 32, 7e-4, 2e-3
 """Symbols between updates, the step size, and the share of its way back that a weight goes at each."""
-MOST = 1.0
-"""Of a gradient over its usual size."""
 CHUNKS = 200
 """Chunks of the training text on which mean squared gradients are measured."""
 
@@ -41,7 +39,7 @@ def adapted(bundle: bundles.Bundle, tokens: Array, *, rate: float = RATE, back: 
         gradients = torch.autograd.grad(-logs.mean(), weights)
         with torch.no_grad():
             for w, first, g, root in zip(weights, start, gradients, roots, strict=True):
-                w.lerp_(first, back).sub_(g.div_(root).clamp_(-MOST, MOST), alpha=rate)
+                w.lerp_(first, back).addcdiv_(g, root, value=-rate)
     return found
 
 
@@ -51,13 +49,12 @@ def _scores(reader: learn.Reader, x: torch.Tensor) -> torch.Tensor:
 
 
 def _roots(reader: learn.Reader, weights: list[torch.nn.Parameter], training: Array) -> list[torch.Tensor]:
-    """Of each weight the root of the mean squared gradient, and a little more, so that none divides by nothing."""
+    """Of each weight the root of the mean squared gradient, and that of all weights together."""
     squares = [torch.zeros_like(w) for w in weights]
     part = training[: CHUNKS * CHUNK + 1]
     for x, y in learn.streams(part, 1, CHUNK).batches(1):
         loss = torch.nn.functional.cross_entropy(_scores(reader, x), y[0])
         for square, g in zip(squares, torch.autograd.grad(loss, weights), strict=True):
             square.addcmul_(g, g, value=1 / CHUNKS)
-    means = [square.sqrt_() for square in squares]
-    floor = torch.cat([m.reshape(-1) for m in means]).mean() * 0.1
-    return [m + floor for m in means]
+    usual = torch.cat([square.reshape(-1) for square in squares]).mean().sqrt()
+    return [square.sqrt_() + usual for square in squares]
